@@ -1,0 +1,45 @@
+# The commands of the DICOM Web Viewer Stack; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+ENV ?= .env
+T ?= tests
+S ?= importer
+
+export PYTHONPATH := $(CURDIR)/podman
+STACK := .venv/bin/python -B -m stack --env-file $(ENV)
+
+.PHONY: help setup demo up down status logs clinic user build test
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup:
+	@podman/setup.sh
+
+demo: setup ## everything from nothing: the stack, two clinics, four people, two studies
+	@$(STACK) demo
+
+up: setup ## bring the stack to what .env says; safe to repeat
+	@$(STACK) up
+
+down: ## stop the stack; data stays
+	@$(STACK) down
+
+status: ## health, versions, imports, disk, certificate; fails unless all is well
+	@$(STACK) status
+
+logs: ## follow a service's log: make logs S=importer
+	@$(STACK) logs $(S)
+
+clinic: ## add a clinic: make clinic ID=clinic-c NAME="Clinic C"
+	@$(STACK) clinic --id '$(ID)' --name '$(NAME)'
+
+user: ## add a person: make user NAME=jane CLINIC=clinic-c ROLE=physician
+	@$(STACK) user --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'
+
+build: setup ## build the images only
+	@$(STACK) build
+
+test: ## all tests, or a part: make test T=tests/unit
+	@podman/setup.sh --tests
+	@.venv/bin/python -B -m pytest -c tests/pytest.ini $(T)

@@ -1,0 +1,1 @@
+"""Who may do what in the archive: tokens, routes, rules and queries, without a server."""

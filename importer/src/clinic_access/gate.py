@@ -1,0 +1,142 @@
+"""The gate that every request to the archive passes: token, route, owner, decision."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from clinic_access import rules
+from clinic_access.cache import ExpiringCache
+from clinic_access.keys import KeyRing, KeysUnavailableError
+from clinic_access.routes import WADO_URI, Access, Pairs, Route, inner_path, parse, query_pairs
+from clinic_access.rules import Deny
+from clinic_access.tokens import Caller, TokenRefusedError, UnknownKeyError, verify
+
+# Either may be felt this late: a token past its end never, another owner of a study at most.
+TOKEN_LIFETIME_S = 10.0
+OWNER_LIFETIME_S = 10.0
+MAX_TOKENS = 2_000
+MAX_OWNERS = 20_000
+
+# What Orthanc takes for a read without a body when it asks its filter.
+_READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request as Orthanc sees it: the path decoded, header names in lower case."""
+
+    method: str
+    path: str
+    query: Pairs
+    headers: Mapping[str, str]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What the gate asks: the owner of a study (None: absent), and the time in two ways."""
+
+    find_owner: Callable[[str], str | None]
+    now_s: Callable[[], float]
+    monotonic_s: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Decides; its only state is caches that expire by time."""
+
+    issuer: str
+    keys: KeyRing
+    ask: Collaborators
+    tokens: ExpiringCache[bytes, Caller] = field(init=False)
+    owners: ExpiringCache[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the caches on the clock that was given."""
+        clock = self.ask.monotonic_s
+        object.__setattr__(self, "tokens", ExpiringCache(MAX_TOKENS, clock))
+        object.__setattr__(self, "owners", ExpiringCache(MAX_OWNERS, clock))
+
+    def decide(self, request: Request) -> Deny | None:
+        """Deny, or allow by None. The archive's own errors pass through."""
+        route = _route(request)
+        if route and _open_to_all(route, request):
+            return None
+        caller = self.caller(request.headers)
+        if isinstance(caller, Deny):
+            return caller
+        if route is None:
+            return rules.NO_ROUTE
+        owner = None
+        if route.study and rules.may(caller, route.access) and rules.needs_owner(caller, route):
+            owner = self._owner(route.study)
+        return rules.decide(caller, route, owner)
+
+    def explain(self, request: Request) -> Deny:
+        """Say why the request that nginx names in two headers was refused."""
+        method = request.headers.get("x-original-method", "GET")
+        uri = request.headers.get("x-original-uri", "/")
+        query = query_pairs(uri)
+        if any(key == "_method" for key, _ in query):
+            method = ""  # Orthanc lets a query turn GET into DELETE; we have no such route
+        elif method in _READS:
+            method = "GET"
+        path = inner_path(method, uri)
+        original = Request(method, path, query, request.headers, request.address)
+        # What is allowed by now was refused before for a reason that has passed.
+        return self.decide(original) or rules.ARCHIVE_MISSING
+
+    def caller(self, headers: Mapping[str, str]) -> Caller | Deny:
+        """Return whom the request's bearer token speaks for (RFC 6750 2.1)."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return rules.NO_TOKEN
+        digest = sha256(token.encode(errors="surrogatepass")).digest()
+        known = self.tokens.get(digest)
+        now_s = self.ask.now_s()
+        if known and now_s < known.expires_at_s:
+            return known
+        try:
+            caller = self._verified(token, now_s)
+        except TokenRefusedError as error:
+            return Deny(401, str(error))
+        except KeysUnavailableError:
+            return rules.KEYS_MISSING
+        self.tokens.put(digest, caller, TOKEN_LIFETIME_S)
+        return caller
+
+    def _verified(self, token: str, now_s: float) -> Caller:
+        try:
+            return verify(token, self.keys.current(), self.issuer, now_s)
+        except UnknownKeyError as error:
+            return verify(token, self.keys.newer(error.kid), self.issuer, now_s)
+
+    def _owner(self, study: str) -> str | None:
+        """Look the clinic up; an absent study is never cached: it may arrive any moment."""
+        owner = self.owners.get(study)
+        if owner is None:
+            owner = self.ask.find_owner(study)
+            if owner is not None:
+                self.owners.put(study, owner, OWNER_LIFETIME_S)
+        return owner
+
+
+def _route(request: Request) -> Route | None:
+    """Find the route; where a query decides, as Orthanc reads it and as it was written.
+
+    Orthanc hands a repeated key over as one; the header can only take away from what is allowed.
+    """
+    route = parse(request.method, request.path, request.query)
+    uri = request.headers.get("x-original-uri")
+    if request.path == WADO_URI and uri and parse("GET", WADO_URI, query_pairs(uri)) != route:
+        return None
+    return route
+
+
+def _open_to_all(route: Route, request: Request) -> bool:
+    """Tell whether the route needs no token: health on the spot, and why one was refused."""
+    if route.access is Access.EXPLAIN:
+        return True
+    # nginx shares the loopback address on NixOS: what it forwards carries this header.
+    local = request.address == "127.0.0.1" and "x-forwarded-for" not in request.headers
+    return route.access is Access.HEALTH and local

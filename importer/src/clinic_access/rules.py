@@ -1,0 +1,65 @@
+"""The decision itself: who may use which route on whose study."""
+
+from dataclasses import dataclass
+
+from clinic_access.routes import Access, Route
+from clinic_access.tokens import Caller, Kind
+
+# One answer for what is not there and for what belongs to another clinic, so that nobody can
+# tell them apart.
+_ABSENT_REASON = "no such resource"
+
+_SERVICES = {
+    Kind.IMPORTER: frozenset(
+        {Access.SEARCH, Access.RETRIEVE, Access.STORE, Access.NATIVE_READ, Access.VERIFY}
+    ),
+    Kind.MONITORING: frozenset({Access.METRICS, Access.HEALTH}),
+}
+_ROLES = {
+    "admin": frozenset({Access.SEARCH, Access.RETRIEVE, Access.NATIVE_READ}),
+    "physician": frozenset({Access.SEARCH, Access.RETRIEVE}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """A refusal: the HTTP status that the caller gets and the reason in words."""
+
+    status: int
+    reason: str
+
+
+ABSENT = Deny(404, _ABSENT_REASON)
+NO_ROUTE = Deny(404, _ABSENT_REASON)
+NO_TOKEN = Deny(401, "no bearer token")
+FORBIDDEN = Deny(403, "role does not allow this")
+KEYS_MISSING = Deny(503, "identity provider not available")
+ARCHIVE_MISSING = Deny(503, "archive not available")
+
+
+def may(caller: Caller, access: Access) -> bool:
+    """Tell whether the caller may use routes of this kind at all."""
+    if caller.kind is Kind.PERSON:
+        return any(access in _ROLES.get(role, ()) for role in caller.roles)
+    return access in _SERVICES[caller.kind]
+
+
+def clinics_of(caller: Caller) -> tuple[str, ...] | None:
+    """Name the clinics whose studies the caller reads; None: every one, and those of none."""
+    if caller.kind is Kind.IMPORTER or (caller.kind is Kind.PERSON and "admin" in caller.roles):
+        return None
+    return caller.clinic_ids
+
+
+def needs_owner(caller: Caller, route: Route) -> bool:
+    """Tell whether the decision depends on which clinic the study belongs to."""
+    return route.access is Access.RETRIEVE and clinics_of(caller) is not None
+
+
+def decide(caller: Caller, route: Route, owner: str | None) -> Deny | None:
+    """Deny, or allow by None; owner is the study's clinic, None for absent or not asked for."""
+    if not may(caller, route.access):
+        return FORBIDDEN
+    if needs_owner(caller, route) and owner not in (clinics_of(caller) or ()):
+        return ABSENT
+    return None

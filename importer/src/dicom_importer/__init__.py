@@ -1,0 +1,1 @@
+"""The importer: what a clinic drops into its inbox ends in the archive or in failed/."""

@@ -1,0 +1,188 @@
+"""Speaks to the archive: stores one instance (PS3.18 10.5) and asks what it holds."""
+
+import contextlib
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import requests
+
+from dicom_importer.access import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Token
+from dicom_importer.coerce import CHUNK_BYTES, Body
+from dicom_importer.header import Header
+from dicom_importer.reasons import Rejected, Unavailable
+from dicom_importer.stow import Multipart, SendingBroke, read_answer
+
+# The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
+STORE_TIMEOUT_S = 60
+STORE_BYTES_PER_S = 10_000_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study as the archive holds it; its clinic is its study-level InstitutionName."""
+
+    id: str
+    uid: str
+    clinic: str
+    patient_id: str
+
+
+class Archive:
+    """Orthanc over HTTP; every method raises Unavailable when it cannot answer."""
+
+    def __init__(self, session: requests.Session, url: str, token: Token) -> None:
+        self._session = session
+        self._url = url
+        self._token = token
+
+    def store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
+        """Send one instance and return its MD5; raises Refused, Rejected and SendingBroke.
+
+        The status code is only a hint (400 for all but one stored, 200 for an older object kept):
+        what counts is the answer's entry for this instance.
+        """
+        boundary = secrets.token_hex(16)
+        part = Multipart(body, descriptor, boundary, alive)
+        timeout_s = STORE_TIMEOUT_S + body.length / STORE_BYTES_PER_S
+        try:
+            answer = self._session.post(
+                f"{self._url}/dicom-web/studies",
+                data=part,
+                headers={
+                    "Authorization": f"Bearer {self._token.get()}",
+                    "Accept": "application/dicom+json",
+                    "Content-Type": "multipart/related; type=application/dicom;"
+                    f" boundary={boundary}",
+                },
+                timeout=(CONNECT_TIMEOUT_S, timeout_s),
+            )
+        except requests.ConnectTimeout as error:
+            raise Unavailable("cannot connect") from error
+        except requests.RequestException as error:
+            raise SendingBroke(f"sending: {type(error).__name__}") from error
+        if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise Rejected("too_large", f"the archive refuses {body.length} bytes")
+        if answer.status_code not in (200, 202, 400, 409):
+            self._raise_status(answer, SendingBroke)
+        read_answer(answer, header.sop_uid)
+        return part.md5
+
+    def md5(self, instance: str) -> str | None:
+        """Return the MD5 of what is stored as this instance, None when there is none."""
+        answer = self._get(f"/instances/{instance}/attachments/dicom/md5")
+        return answer.text.strip() if answer else None
+
+    def study(self, uid: str) -> Study | None:
+        """Return the study of this UID; with several, the clinic is none that exists."""
+        ids = self._lookup(uid, "Study")
+        found = [study for study in map(self.study_by_id, ids) if study]
+        if len({(study.clinic, study.patient_id) for study in found}) > 1:
+            return Study(found[0].id, uid, "", "")
+        return found[0] if found else None
+
+    def study_by_id(self, identifier: str) -> Study | None:
+        """Return a study by the archive's own identifier."""
+        answer = self._json(f"/studies/{identifier}")
+        if answer is None:
+            return None
+        tags, patient = answer["MainDicomTags"], answer["PatientMainDicomTags"]
+        return Study(
+            identifier,
+            str(tags.get("StudyInstanceUID", "")),
+            str(tags.get("InstitutionName", "")),
+            str(patient.get("PatientID", "")),
+        )
+
+    def series_studies(self, uid: str) -> list[str]:
+        """Return the archive's identifiers of the studies that hold a series of this UID."""
+        answers = (self._json(f"/series/{series}") for series in self._lookup(uid, "Series"))
+        return [str(answer["ParentStudy"]) for answer in answers if answer]
+
+    def instances(self, uid: str) -> list[str]:
+        """Return the archive's identifiers of the instances of this UID."""
+        return self._lookup(uid, "Instance")
+
+    def instance_study(self, instance: str) -> str | None:
+        """Return the archive's identifier of the study that an instance lies in."""
+        answer = self._json(f"/instances/{instance}")
+        series = self._json(f"/series/{answer['ParentSeries']}") if answer else None
+        return str(series["ParentStudy"]) if series else None
+
+    @contextlib.contextmanager
+    def copy(self, instance: str, spool: Path) -> Iterator[BinaryIO]:
+        """Hold a nameless file with what is stored as this instance."""
+        with tempfile.TemporaryFile(dir=spool) as out:
+            answer = self._request("GET", f"/instances/{instance}/file", stream=True)
+            self._raise_status(answer, Unavailable)
+            try:
+                with answer:
+                    for chunk in answer.iter_content(CHUNK_BYTES):
+                        out.write(chunk)
+            except requests.RequestException as error:
+                raise Unavailable(f"reading back: {type(error).__name__}") from error
+            out.flush()
+            out.seek(0)
+            yield out
+
+    def _lookup(self, uid: str, level: str) -> list[str]:
+        answer = self._request("POST", "/tools/lookup", data=uid.encode())
+        self._raise_status(answer, Unavailable)
+        return [str(item["ID"]) for item in _parse(answer, list) if item["Type"] == level]
+
+    def _json(self, path: str) -> dict[str, Any] | None:
+        answer = self._get(path)
+        return _parse(answer, dict) if answer else None
+
+    def _get(self, path: str) -> requests.Response | None:
+        answer = self._request("GET", path)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        self._raise_status(answer, Unavailable)
+        return answer
+
+    def _request(
+        self, method: str, path: str, data: bytes | None = None, *, stream: bool = False
+    ) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                self._url + path,
+                data=data,
+                headers={"Authorization": f"Bearer {self._token.get()}"},
+                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                stream=stream,
+            )
+        except requests.RequestException as error:
+            raise Unavailable(f"asking: {type(error).__name__}") from error
+
+    def _raise_status(self, answer: requests.Response, kind: type[Unavailable]) -> None:
+        if answer.ok:
+            return
+        if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            self._token.drop()
+            kind = Unavailable
+        wait = answer.headers.get("Retry-After", "")
+        raise kind(f"status {answer.status_code}", float(wait) if wait.isdecimal() else 0.0)
+
+
+def identifier(patient_id: str, *uids: str) -> str:
+    """Compute Orthanc's identifier of a study, series or instance."""
+    digest = hashlib.sha1("|".join((patient_id, *uids)).encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
+
+
+def _parse(answer: requests.Response, kind: type[_T]) -> _T:
+    try:
+        content = answer.json()
+    except ValueError as error:
+        raise Unavailable("an answer is no JSON") from error
+    if not isinstance(content, kind):
+        raise Unavailable(f"an answer is no {kind.__name__}")
+    return content

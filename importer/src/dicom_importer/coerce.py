@@ -1,0 +1,152 @@
+"""Sets the clinic in an instance: a pure function of header, clinic and time, giving splices.
+
+What was there is kept in Original Attributes Sequence (PS3.3 C.12.1.1.9, PS3.18 10.5.3); every
+other byte of the file stays as it was.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dicom_importer.header import GROUP_8, GROUP_400, INSTITUTION, ORIGINAL, Header
+from dicom_importer.reasons import Changed, Rejected
+from dicom_importer.walk import SEQUENCE_END, UNDEFINED
+
+MODIFYING_SYSTEM = "dicom-importer"
+CHUNK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """At this offset of the original, leave out so many bytes and put these in their place."""
+
+    offset: int
+    deleted: int
+    inserted: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An original and its splices: what is sent, read from disk in chunks."""
+
+    size_bytes: int
+    splices: tuple[Splice, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the result."""
+        return self.size_bytes + sum(len(s.inserted) - s.deleted for s in self.splices)
+
+    def chunks(self, descriptor: int, start: int = 0) -> Iterator[bytes]:
+        """Yield the result from an offset of the original on; raises Changed when that shrank."""
+        position = start
+        for splice in self.splices:
+            yield from _copy(descriptor, position, splice.offset)
+            if splice.inserted:
+                yield splice.inserted
+            position = splice.offset + splice.deleted
+        yield from _copy(descriptor, position, self.size_bytes)
+
+
+def _copy(descriptor: int, position: int, end: int) -> Iterator[bytes]:
+    while position < end:
+        chunk = os.pread(descriptor, min(CHUNK_BYTES, end - position), position)
+        if not chunk:
+            raise Changed
+        position += len(chunk)
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    implicit: bool
+    little: bool
+
+    @property
+    def order(self) -> str:
+        return "<" if self.little else ">"
+
+    def tag(self, tag: int) -> bytes:
+        return struct.pack(self.order + "HH", tag >> 16, tag & 0xFFFF)
+
+    def element(self, tag: int, vr: str, value: bytes) -> bytes:
+        """Encode an element (PS3.5 7.1.2, 7.1.3)."""
+        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2) if vr != "SQ" else b""
+        if self.implicit:
+            return self.tag(tag) + struct.pack(self.order + "L", len(value)) + value
+        if vr == "SQ":
+            head = vr.encode() + b"\0\0" + struct.pack(self.order + "L", len(value))
+        else:
+            head = vr.encode() + struct.pack(self.order + "H", len(value))
+        return self.tag(tag) + head + value
+
+    def item(self, elements: bytes) -> bytes:
+        return self.tag(0xFFFEE000) + struct.pack(self.order + "L", len(elements)) + elements
+
+
+def coerce(header: Header, descriptor: int, size_bytes: int, clinic: str, time: str) -> Body:
+    """Make the instance the clinic's, as of this time (DT).
+
+    A file that says so already stays as it is: an export from the archive comes back unchanged.
+    """
+    lead = (Splice(0, 0, header.missing_lead),) if header.missing_lead else ()
+    if header.institution.strip(b"\0 ") == clinic.encode():
+        return Body(size_bytes, lead)
+    encoding = _Encoding(header.implicit, header.little)
+    old = header.spans.get(INSTITUTION)
+    new = encoding.element(INSTITUTION, "LO", clinic.encode())
+    if old is None:
+        place = Splice(header.institution_place, 0, new)
+        previous = encoding.element(INSTITUTION, "LO", b"")
+    else:
+        place = Splice(old.start, old.end - old.start, new)
+        # Byte for byte: the value's character set is the one of the data set around it.
+        previous = os.pread(descriptor, old.end - old.start, old.start)
+    item = encoding.item(
+        encoding.element(0x04000550, "SQ", encoding.item(previous))
+        + encoding.element(0x04000562, "DT", time.encode())
+        + encoding.element(0x04000563, "LO", MODIFYING_SYSTEM.encode())
+        + encoding.element(0x04000564, "LO", clinic.encode())
+        + encoding.element(0x04000565, "CS", b"COERCE")
+    )
+    original = _append(header, encoding, descriptor, item)
+    grown = {GROUP_8: [place], GROUP_400: original}
+    lengths = [
+        _group_length(header, encoding, descriptor, group, splices)
+        for group, splices in grown.items()
+        if group in header.spans
+    ]
+    splices = sorted([*lead, place, *original, *lengths], key=lambda splice: splice.offset)
+    return Body(size_bytes, tuple(splices))
+
+
+def _append(header: Header, encoding: _Encoding, descriptor: int, item: bytes) -> list[Splice]:
+    """Put the item last in Original Attributes Sequence, which may be absent."""
+    old = header.spans.get(ORIGINAL)
+    if old is None:
+        return [Splice(header.original_place, 0, encoding.element(ORIGINAL, "SQ", item))]
+    if old.undefined_length:
+        end = old.end - 8
+        if os.pread(descriptor, 4, end) != encoding.tag(SEQUENCE_END):
+            raise Rejected("malformed", "(0400,0561) does not end as a sequence does")
+        return [Splice(end, 0, item)]
+    length = old.end - old.value + len(item)
+    if length >= UNDEFINED or old.value - old.start != (8 if header.implicit else 12):
+        raise Rejected("malformed", "(0400,0561) is no sequence")
+    return [
+        Splice(old.value - 4, 4, struct.pack(encoding.order + "L", length)),
+        Splice(old.end, 0, item),
+    ]
+
+
+def _group_length(
+    header: Header, encoding: _Encoding, descriptor: int, group: int, splices: list[Splice]
+) -> Splice:
+    """Keep a group length (PS3.5 7.2, retired but met in old files) true."""
+    span = header.spans[group]
+    if span.end - span.value != 4:
+        raise Rejected("malformed", "a group length is no number")
+    (length,) = struct.unpack(encoding.order + "L", os.pread(descriptor, 4, span.value))
+    length += sum(len(splice.inserted) - splice.deleted for splice in splices)
+    return Splice(span.value, 4, struct.pack(encoding.order + "L", length % UNDEFINED))

@@ -1,0 +1,183 @@
+"""Opens and moves files below a root without following symlinks or overwriting a name."""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a pipe that was swapped in would wait for its writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAX_NAME_BYTES = 255
+_MAX_SUFFIX_BYTES = 32
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Seen:
+    """What tells one version of a file from another."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Arrival:
+    """One version of a file in a clinic's inbox, by its path below that."""
+
+    clinic: str
+    path: str
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path below a root; the root is the operator's, what lies below is anybody's."""
+
+    root: Path
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.path.rpartition("/")[2]
+
+    def sibling(self, name: str) -> "Place":
+        """Another name in the same folder."""
+        return Place(self.root, self.path[: len(self.path) - len(self.name)] + name)
+
+
+def seen(status: os.stat_result) -> Seen:
+    """Take what counts out of a stat."""
+    return Seen(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@contextlib.contextmanager
+def folder(root: Path, path: str, *, create: bool = False) -> Iterator[int]:
+    """Hold a descriptor of a folder below the root, reached step by step; raises OSError."""
+    descriptor = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for part in filter(None, path.split("/")):
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o750, dir_fd=descriptor)
+                    os.fsync(descriptor)
+            below = os.open(part, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def parent(place: Place, *, create: bool = False) -> Iterator[int]:
+    """Hold a descriptor of the folder that a place lies in."""
+    with folder(place.root, place.path.rpartition("/")[0], create=create) as descriptor:
+        yield descriptor
+
+
+def open_file(place: Place) -> BinaryIO:
+    """Open a regular file for reading; raises OSError, also for anything else."""
+    with parent(place) as descriptor:
+        file = os.fdopen(os.open(place.name, _FILE, dir_fd=descriptor), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("not a regular file")
+    return file
+
+
+def look(place: Place) -> Seen | None:
+    """Tell which version lies there, None when no regular file does; raises OSError.
+
+    A root that is away is an error: its mount may be missing, with everything still on it.
+    """
+    place.root.stat()
+    try:
+        with parent(place) as descriptor:
+            status = os.stat(place.name, dir_fd=descriptor, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return seen(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def move(source: Place, target: Place) -> None:
+    """Move a file to a name that is free; raises FileExistsError.
+
+    A link and an unlink, since rename overwrites. Done again after an interruption, it goes on
+    where it was; both folders and the file are on disk before the old name goes.
+    """
+    with parent(source) as from_folder, parent(target, create=True) as to_folder:
+        try:
+            os.link(
+                source.name,
+                target.name,
+                src_dir_fd=from_folder,
+                dst_dir_fd=to_folder,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            there = os.stat(target.name, dir_fd=to_folder, follow_symlinks=False)
+            here = os.stat(source.name, dir_fd=from_folder, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+                raise
+        descriptor = os.open(target.name, _FILE, dir_fd=to_folder)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.fsync(to_folder)
+        os.unlink(source.name, dir_fd=from_folder)
+        os.fsync(from_folder)
+
+
+def write(place: Place, content: bytes) -> None:
+    """Write a file whole or not at all, over an older one of ours."""
+    working = f".{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:16]}.part"
+    with parent(place, create=True) as descriptor:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(working, flags, 0o640, dir_fd=descriptor), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(working, place.name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        os.fsync(descriptor)
+
+
+def free(target: Place, beside: str = "") -> Place:
+    """Return the target, or the first of `name (2)`, `name (3)`… that is free, also beside it."""
+    stem, dot, suffix = target.name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = target.name, "", ""
+    number = 1
+    while True:
+        middle = f" ({number})" if number > 1 else ""
+        name = _short(stem, f"{middle}{dot}{suffix}", len(beside))
+        candidate = target.sibling(name)
+        if not _taken(candidate) and not (beside and _taken(target.sibling(name + beside))):
+            return candidate
+        number += 1
+
+
+def _short(stem: str, rest: str, reserve_bytes: int) -> str:
+    """Join both, with a digest in place of what no file system takes."""
+    whole = os.fsencode(stem + rest)
+    if len(whole) + reserve_bytes <= _MAX_NAME_BYTES:
+        return stem + rest
+    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+    rest = rest if len(os.fsencode(rest)) <= _MAX_SUFFIX_BYTES else ""
+    left = _MAX_NAME_BYTES - reserve_bytes - len(os.fsencode(mark + rest))
+    return os.fsdecode(os.fsencode(stem)[:left]) + mark + rest
+
+
+def _taken(place: Place) -> bool:
+    try:
+        with parent(place) as descriptor:
+            os.stat(place.name, dir_fd=descriptor, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

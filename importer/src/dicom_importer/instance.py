@@ -1,0 +1,96 @@
+"""An instance made ready to be sent: read, coerced, and deflated again where it was deflated."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dicom_importer import coerce, deflate, header
+from dicom_importer.archive import identifier
+from dicom_importer.coerce import Body
+from dicom_importer.header import Header
+from dicom_importer.journal import Identity
+from dicom_importer.reasons import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where working files go, and the size of an instance that the archive takes."""
+
+    spool: Path
+    instance_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that was read: its header, and its bytes with the data set inflated."""
+
+    header: Header
+    plain: BinaryIO
+    deflated: bool
+
+    @property
+    def identity(self) -> Identity:
+        """What is journalled of it."""
+        head = self.header
+        patient = hashlib.sha256(head.patient_id.encode()).hexdigest()[:32]
+        return Identity(patient, head.study_uid, head.series_uid, head.sop_uid)
+
+    @property
+    def archive_id(self) -> str:
+        """What Orthanc calls this instance, if it decodes PatientID as we do."""
+        head = self.header
+        return identifier(head.patient_id, head.study_uid, head.series_uid, head.sop_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is sent: a body over a source."""
+
+    opened: Opened
+    body: Body
+    source: BinaryIO
+
+    @property
+    def md5(self) -> str:
+        """The MD5 that the archive would give it."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in self.body.chunks(self.source.fileno()):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def opened(file: BinaryIO, limits: Limits) -> Iterator[Opened]:
+    """Read a file; raises Failure."""
+    meta = header.read_meta(file)
+    if size(file) > limits.instance_bytes:
+        raise Rejected("too_large", f"{size(file)} bytes; {limits.instance_bytes} are taken")
+    if not header.is_deflated(meta):
+        yield Opened(header.read(file, size(file), meta), file, deflated=False)
+        return
+    with deflate.inflated(file, meta.dataset_start, limits.spool, limits.instance_bytes) as plain:
+        yield Opened(header.read(plain, size(plain), meta), plain, deflated=True)
+
+
+@contextlib.contextmanager
+def prepared(file: BinaryIO, clinic: str, time: str, limits: Limits) -> Iterator[Prepared]:
+    """Read and coerce a file; raises Failure."""
+    with opened(file, limits) as found:
+        head, plain = found.header, found.plain
+        body = coerce.coerce(head, plain.fileno(), size(plain), clinic, time)
+        if not found.deflated:
+            yield Prepared(found, body, file)
+        elif not body.splices:
+            yield Prepared(found, Body(size(file), ()), file)
+        else:
+            with deflate.deflated(body, plain, head.dataset_start, limits.spool) as out:
+                yield Prepared(found, Body(size(out), ()), out)
+
+
+def size(file: BinaryIO) -> int:
+    """Return an open file's size in bytes."""
+    return os.fstat(file.fileno()).st_size

@@ -1,0 +1,120 @@
+"""Hands settled files to the workers, so that no clinic holds back another."""
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_importer.files import Arrival
+from dicom_importer.scan import submission
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file that is ready since a time of the monotonic clock."""
+
+    arrival: Arrival
+    ready_at: float
+
+
+class Queue:
+    """Jobs of all clinics; the clinic that was given the fewest bytes is next."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._ready: dict[str, deque[Job]] = {}
+        self._served_bytes: dict[str, int] = {}
+        self._later: list[tuple[float, int, Job]] = []
+        self._order = itertools.count()
+        self._known: set[Arrival] = set()
+        self._paused_until = 0.0
+        self._closed = False
+
+    def offer(self, job: Job) -> bool:
+        """Take in a job unless it is known already."""
+        with self._changed:
+            if job.arrival in self._known:
+                return False
+            self._known.add(job.arrival)
+            self._append(job)
+            self._changed.notify()
+            return True
+
+    def take(self, timeout_s: float) -> Job | None:
+        """Return the next job, or None after the timeout or when closed."""
+        deadline = self._monotonic() + timeout_s
+        with self._changed:
+            while not self._closed:
+                now = self._monotonic()
+                wake = deadline
+                if now >= self._paused_until:
+                    while self._later and self._later[0][0] <= now:
+                        self._append(heapq.heappop(self._later)[2])
+                    if self._ready:
+                        return self._next()
+                    if self._later:
+                        wake = min(wake, self._later[0][0])
+                else:
+                    wake = min(wake, self._paused_until)
+                if now >= deadline:
+                    return None
+                self._changed.wait(max(0.0, wake - now))
+        return None
+
+    def _append(self, job: Job) -> None:
+        clinic = job.arrival.clinic
+        if clinic not in self._ready:
+            # Whoever comes back from a pause has not saved up a right to all the rest.
+            floor = min((self._served_bytes[other] for other in self._ready), default=0)
+            self._served_bytes[clinic] = max(self._served_bytes.get(clinic, 0), floor)
+            self._ready[clinic] = deque()
+        self._ready[clinic].append(job)
+
+    def _next(self) -> Job:
+        clinic = min(self._ready, key=lambda name: (self._served_bytes[name], name))
+        job = self._ready[clinic].popleft()
+        self._served_bytes[clinic] += job.arrival.seen.size_bytes + 1
+        if not self._ready[clinic]:
+            del self._ready[clinic]
+        return job
+
+    def defer(self, job: Job, delay_s: float) -> None:
+        """Give a taken job back, not to be taken before the delay is over."""
+        with self._changed:
+            due = self._monotonic() + delay_s
+            heapq.heappush(self._later, (due, next(self._order), job))
+            self._changed.notify()
+
+    def done(self, job: Job) -> None:
+        """Forget a taken job."""
+        with self._changed:
+            self._known.discard(job.arrival)
+
+    def pause(self, delay_s: float) -> None:
+        """Hand out nothing for a while: the archive is away."""
+        with self._changed:
+            self._paused_until = max(self._paused_until, self._monotonic() + delay_s)
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every job is done."""
+        return not self._known
+
+    @property
+    def closed(self) -> bool:
+        """Whether the service stops."""
+        return self._closed
+
+    def submissions(self) -> set[tuple[str, str]]:
+        """Return clinic and submission of every job that is not done."""
+        with self._changed:
+            return {(one.clinic, submission(one.path)) for one in self._known}

@@ -1,0 +1,74 @@
+"""What is counted for operators; labels are clinics, statuses and reason codes, never patients."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STATUSES = ("success", "duplicate", "not_dicom", "rejected")
+DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+class Metrics:
+    """The metrics of one importer, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        clinic = ["clinic_id"]
+        self.imports = Counter(
+            "dicom_imports", "Files filed away", [*clinic, "status"], registry=registry
+        )
+        self.duration_s = Histogram(
+            "dicom_import_duration_seconds",
+            "From a file's being settled to its being filed away",
+            clinic,
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.pending = Gauge(
+            "dicom_pending_imports", "Files in the inbox", clinic, registry=registry
+        )
+        self.oldest_pending_s = Gauge(
+            "dicom_pending_imports_oldest_seconds",
+            "How long the file that waits longest has been seen in the inbox",
+            clinic,
+            registry=registry,
+        )
+        self.last_success_s = Gauge(
+            "dicom_import_last_success_timestamp_seconds",
+            "When a file of the clinic last went into the archive",
+            clinic,
+            registry=registry,
+        )
+        self.stored_bytes = Counter(
+            "dicom_import_bytes", "Bytes of files gone into the archive", clinic, registry=registry
+        )
+        self.retries = Counter(
+            "dicom_import_retries", "Attempts put off until later", clinic, registry=registry
+        )
+        self.failures = Counter(
+            "dicom_import_failures",
+            "Files filed under failed/, by reason",
+            [*clinic, "reason"],
+            registry=registry,
+        )
+        self.sweep_s = Gauge(
+            "dicom_importer_sweep_seconds", "What the last walk took", registry=registry
+        )
+        self.archive_up = Gauge(
+            "dicom_importer_archive_up",
+            "1 when the archive answered the last request",
+            registry=registry,
+        )
+        self.archive_up.set(1)
+        self._known: set[str] = set()
+
+    def know(self, clinic: str) -> None:
+        """Export everything of this clinic at 0: a counter first seen at 1 shows no increase."""
+        if clinic in self._known:
+            return
+        self._known.add(clinic)
+        for status in STATUSES:
+            self.imports.labels(clinic, status)
+        for gauge in (self.pending, self.oldest_pending_s, self.last_success_s):
+            gauge.labels(clinic)
+        for counter in (self.stored_bytes, self.retries):
+            counter.labels(clinic)
+        self.duration_s.labels(clinic)

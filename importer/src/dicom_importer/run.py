@@ -1,0 +1,53 @@
+"""The importer as a process: its threads, its signals and its HTTP."""
+
+import signal
+import threading
+import time
+import warnings
+
+from dicom_importer import log, watch, web
+from dicom_importer.config import Config
+from dicom_importer.service import Service
+
+STOP_S = 8.0
+
+
+def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT, then stop within ten seconds."""
+    # pydicom warns about what it decodes; outcomes are said in our own lines.
+    warnings.simplefilter("ignore")
+    # Waited for in a thread: a handler could come while its own thread holds the lock it needs.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    service = Service(config)
+
+    def end() -> None:
+        signal.sigwait(signals)
+        service.stop.set()
+        service.wake.set()
+        service.queue.close()
+
+    threading.Thread(target=end, name="signals", daemon=True).start()
+    server = web.serve(
+        config.listen_host, config.listen_port, service.health, service.metrics.registry
+    )
+    observer = watch.watch(config.inbox_dir, service.wake.set)
+    service.worker.recover()
+    workers = [
+        threading.Thread(target=service.worker.run, name=f"worker-{n}", daemon=True)
+        for n in range(config.connections)
+    ]
+    for worker in workers:
+        worker.start()
+    log.line("started")
+    service.loop()
+    deadline = time.monotonic() + STOP_S
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    service.tend()
+    if observer:
+        observer.stop()
+    server.shutdown()
+    service.journal.close()
+    log.line("stopped")
+    return 0

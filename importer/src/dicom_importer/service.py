@@ -1,0 +1,194 @@
+"""The importer's loop: it sweeps the inboxes, and tends to what else falls due."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import requests
+
+from dicom_importer import audit, log, scan, upkeep, web
+from dicom_importer.access import Token
+from dicom_importer.archive import Archive
+from dicom_importer.claims import Claims
+from dicom_importer.config import Config
+from dicom_importer.files import Arrival
+from dicom_importer.filing import Folders
+from dicom_importer.instance import Limits
+from dicom_importer.jobs import Job, Queue
+from dicom_importer.journal import JOURNAL, Journal
+from dicom_importer.metrics import Metrics
+from dicom_importer.ownership import Ownership
+from dicom_importer.reasons import Stopping
+from dicom_importer.settle import Settler
+from dicom_importer.storing import Context
+from dicom_importer.worker import Worker
+
+# A loop that has not come round for so long is stuck; a sweep of 100,000 files takes seconds.
+STUCK_S = 300.0
+UPKEEP_S = 3600.0
+MIN_PAUSE_S = 0.2
+PAUSE_FACTOR = 10.0
+JOURNAL_DAYS = 400
+
+
+class Service:
+    """Everything that lives as long as the process."""
+
+    def __init__(
+        self,
+        config: Config,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.now = now
+        self.monotonic = monotonic
+        self.stop = threading.Event()
+        self.wake = threading.Event()
+        self.metrics = Metrics()
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+        spool = config.state_dir / "spool"
+        spool.mkdir(exist_ok=True)
+        self.journal = Journal(config.state_dir / JOURNAL)
+        self.queue = Queue(monotonic)
+        self._settlers: dict[str, Settler] = {}
+        self._settle_lock = threading.Lock()
+        self._inbox_there = True
+        self._journal_works = True
+        self._beat = monotonic()
+        self._swept_s = 0.0
+        self._upkeep_due = 0.0
+        self._session = session = requests.Session()
+        session.trust_env = False
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=config.connections + 1)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        client = config.client_id, config.client_secret_file
+        archive = Archive(
+            session, config.orthanc_url, Token(session, config.token_url, client, monotonic)
+        )
+        context = Context(
+            archive,
+            Claims(),
+            self.journal,
+            Ownership(archive, self.journal.stored, monotonic),
+            Limits(spool, config.max_instance_bytes),
+            now,
+            self._alive,
+            lambda: self.worker.last_success_s,
+        )
+        folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
+        self.worker = Worker(context, folders, self.queue, self.metrics, self._filed)
+
+    def _alive(self) -> None:
+        if self.stop.is_set():
+            raise Stopping
+
+    def _filed(self, arrival: Arrival) -> None:
+        """Take a file out of what is pending; after the last one, what was filed is audited."""
+        with self._settle_lock:
+            if settler := self._settlers.get(arrival.clinic):
+                settler.forget(arrival.path)
+                self.metrics.pending.labels(arrival.clinic).set(settler.pending)
+        if self.queue.idle:
+            self.wake.set()
+
+    def health(self) -> web.Health:
+        """Tell what /health answers."""
+        beating = self.monotonic() - self._beat < STUCK_S + self.config.sweep_interval_s
+        with self._settle_lock:
+            pending = sum(settler.pending for settler in self._settlers.values())
+        return web.Health(
+            self.worker.archive_up, self._inbox_there, self._journal_works, beating, pending
+        )
+
+    def sweep(self) -> float:
+        """Walk the inboxes once and offer what is ready; returns seconds until the next time."""
+        began = self.monotonic()
+        wait_s = self.config.sweep_interval_s
+        try:
+            clinics = scan.clinics(self.config.inbox_dir)
+            self._inbox_there = True
+        except OSError as error:
+            # The mount is away; that is not everything deleted.
+            self._inbox_there = False
+            log.line("inbox_away", error=error.strerror)
+            return wait_s
+        for clinic in clinics:
+            self.metrics.know(clinic)
+            try:
+                found = scan.scan(self.config.inbox_dir, clinic)
+            except OSError as error:
+                log.line("inbox_unreadable", clinic=clinic, error=error.strerror)
+                continue
+            now = self.monotonic()
+            with self._settle_lock:
+                settler = self._settlers.setdefault(
+                    clinic, Settler(self.config.cooldown_s, self.config.steady_traffic_s)
+                )
+                ready = settler.update(found, now)
+                self.metrics.pending.labels(clinic).set(settler.pending)
+                self.metrics.oldest_pending_s.labels(clinic).set(settler.oldest_s(now))
+                due_s = settler.due_in_s(now)
+            for path, seen in ready:
+                self.queue.offer(Job(Arrival(clinic, path, seen), now))
+            if due_s is not None:
+                wait_s = min(wait_s, due_s)
+        self._swept_s = self.monotonic() - began
+        self.metrics.sweep_s.set(self._swept_s)
+        return wait_s
+
+    def tend(self) -> None:
+        """Do what is due beside sweeping: audit, the journal's check, and upkeep."""
+        try:
+            self.journal.check()
+            audit.write_reports(
+                self.journal, self.config.audit_file, self.queue.submissions(), self.now
+            )
+            self._journal_works = True
+        except (OSError, sqlite3.Error) as error:
+            self._journal_works = False
+            log.trace("journal_fails", error)
+            return
+        if self.monotonic() < self._upkeep_due:
+            return
+        self._upkeep_due = self.monotonic() + UPKEEP_S
+        now = self.now()
+        with contextlib.suppress(OSError):
+            upkeep.remove_old_days(
+                self.config.processed_dir, now.date(), self.config.processed_retention_days
+            )
+            for clinic in scan.clinics(self.config.inbox_dir):
+                upkeep.remove_empty_folders(
+                    self.config.inbox_dir, clinic, now.timestamp(), self.config.empty_folder_age_s
+                )
+        self.journal.prune((now - timedelta(days=JOURNAL_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def close(self) -> None:
+        """Close the journal and the connections."""
+        self.journal.close()
+        self._session.close()
+
+    def loop(self) -> None:
+        """Sweep and tend until told to stop."""
+        woken = False
+        while not self.stop.is_set():
+            # Before the sweep: what comes while it walks must wake the next one.
+            self.wake.clear()
+            try:
+                wait_s = self.sweep()
+                self.tend()
+            except Exception as error:  # noqa: BLE001 - the loop's edge
+                log.trace("loop", error)
+                wait_s = self.config.sweep_interval_s
+            self._beat = self.monotonic()
+            # Steady traffic must not make sweeping all that we do.
+            pause_s = min(max(MIN_PAUSE_S, PAUSE_FACTOR * self._swept_s), wait_s)
+            # A new folder's event comes before its files, which no event tells of until the folder is watched too.
+            if woken:
+                wait_s = min(wait_s, max(pause_s, self.config.cooldown_s))
+            if not self.stop.wait(pause_s):
+                woken = self.wake.wait(wait_s - pause_s)

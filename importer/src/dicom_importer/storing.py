@@ -1,0 +1,122 @@
+"""Brings one instance into the archive: checks its owner, sends it, and verifies what is held."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_importer import compare
+from dicom_importer.archive import Archive
+from dicom_importer.claims import Claims
+from dicom_importer.files import Arrival
+from dicom_importer.instance import Limits, Prepared, opened
+from dicom_importer.journal import Journal, Row
+from dicom_importer.ownership import Ownership
+from dicom_importer.reasons import Rejected
+from dicom_importer.stow import Refused, SendingBroke
+
+# How often the archive may refuse one instance before that is taken for the instance's fault.
+SURE_REFUSALS = 2
+REFUSALS = 3
+# Without another instance stored meanwhile, it may as well be the archive's fault.
+LONELY_REFUSALS = 6
+LONELY_REFUSALS_S = 900.0
+# A connection that breaks while an instance is sent says even less of that instance.
+BREAKS = 5
+BREAKS_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who works together on each instance."""
+
+    archive: Archive
+    claims: Claims
+    journal: Journal
+    ownership: Ownership
+    limits: Limits
+    now: Callable[[], datetime]
+    alive: Callable[[], None]
+    last_success_s: Callable[[], float]
+
+
+def store(arrival: Arrival, row: Row | None, ready: Prepared, time: str, context: Context) -> str:
+    """Bring an instance into the archive and return its status; row tells of an earlier try.
+
+    Raises Rejected, Busy, Unavailable, Refused.
+    """
+    found = ready.opened
+    context.claims.claim(arrival, found.identity)
+    known = context.ownership.check(found.header, arrival.clinic, found.identity)
+    held = context.archive.instances(found.header.sop_uid)
+    if held:
+        _compare(arrival, ready, held, context)
+        # Sent before an interruption: it was no duplicate when it came.
+        return "success" if row else "duplicate"
+    row = row or context.journal.begin(arrival, time, found.identity)
+    try:
+        return _send(arrival, ready, context, known=known)
+    except (Refused, SendingBroke) as refusal:
+        now_s = context.now().timestamp()
+        row = context.journal.refused(row.id, now_s)
+        if not _is_its_fault(row, refusal, now_s, context.last_success_s()):
+            raise
+        code = refusal.code if isinstance(refusal, Refused) else "refused"
+        raise Rejected(code, str(refusal.args[-1])) from refusal
+
+
+def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -> str:
+    """Send and verify: an answer of success alone proves nothing (PS3.18 10.5.3)."""
+    found, archive = ready.opened, context.archive
+    md5 = archive.store(found.header, ready.body, ready.source.fileno(), context.alive)
+    if archive.md5(found.archive_id) != md5:
+        # Orthanc's identifiers hash PatientID as it decodes it; where that is not ours, ask.
+        held = archive.instances(found.header.sop_uid)
+        if not held:
+            raise Refused("not_held", "")
+        if md5 not in [archive.md5(one) for one in held]:
+            _compare(arrival, ready, held, context)
+            return "duplicate"
+    if not known:
+        study = context.ownership.study(found.header.study_uid)
+        if study is None or study.clinic != arrival.clinic:
+            raise Rejected("not_held", "the archive reads another InstitutionName (0008,0080)")
+    return "success"
+
+
+def _compare(arrival: Arrival, ready: Prepared, held: list[str], context: Context) -> None:
+    """Raise Rejected unless what the archive holds under this UID is this very instance."""
+    archive = context.archive
+    for one in held:
+        if one != ready.opened.archive_id:
+            study = archive.instance_study(one)
+            owner = archive.study_by_id(study) if study else None
+            if owner and owner.clinic != arrival.clinic:
+                raise Rejected("other_clinic", "SOPInstanceUID (0008,0018)")
+        if archive.md5(one) == ready.md5:
+            continue
+        with (
+            archive.copy(one, context.limits.spool) as copy,
+            opened(copy, context.limits) as theirs,
+        ):
+            ours = ready.opened
+            if not compare.same(ours.plain, ours.header, theirs.plain, theirs.header):
+                raise Rejected("other_version")
+
+
+def _is_its_fault(
+    row: Row, refusal: Refused | SendingBroke, now_s: float, success_s: float
+) -> bool:
+    """Say whether the archive's refusals of one instance are that instance's own fault.
+
+    A database that restarts makes the archive refuse everything for a while; only what is refused
+    while others are stored goes to failed/.
+    """
+    others_pass = success_s > row.refused_at
+    lasted_s = now_s - row.refused_at
+    if isinstance(refusal, SendingBroke):
+        return row.refusals >= BREAKS and lasted_s >= BREAKS_S and others_pass
+    if refusal.code == "refused_unreadable":
+        return row.refusals >= SURE_REFUSALS
+    if row.refusals >= LONELY_REFUSALS and lasted_s >= LONELY_REFUSALS_S:
+        return True
+    return row.refusals >= REFUSALS and others_pass

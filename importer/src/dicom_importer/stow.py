@@ -1,0 +1,87 @@
+"""The STOW-RS transaction (PS3.18 10.5): the body that is sent and the answer that is read."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import requests
+
+from dicom_importer.coerce import Body
+from dicom_importer.reasons import Unavailable
+
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+_CANNOT_UNDERSTAND = range(0xC000, 0xD000)
+
+
+class Refused(Exception):  # noqa: N818 - it is no failure yet
+    """The archive did not store this instance; sure when its content can never be stored."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+class SendingBroke(Unavailable):
+    """The archive stopped answering while it was given this very instance."""
+
+
+class Multipart:
+    """A request body of one part, of known length, read from disk while it is sent."""
+
+    def __init__(
+        self, body: Body, descriptor: int, boundary: str, alive: Callable[[], None]
+    ) -> None:
+        self._body = body
+        self._descriptor = descriptor
+        self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._alive = alive
+        self.md5 = ""
+
+    def __len__(self) -> int:
+        return len(self._head) + self._body.length + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = hashlib.md5(usedforsecurity=False)
+        yield self._head
+        for chunk in self._body.chunks(self._descriptor):
+            self._alive()
+            digest.update(chunk)
+            yield chunk
+        self.md5 = digest.hexdigest()
+        yield self._tail
+
+
+def read_answer(answer: requests.Response, sop_uid: str) -> None:
+    """Find this instance in the answer; raises Refused and Unavailable."""
+    try:
+        content = answer.json()
+        whole = "00081199" in content
+        stored = _entries(content, "00081199")
+        failed = _entries(content, "00081198")
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError):
+        whole, stored, failed = False, {}, {}
+    if sop_uid in stored:
+        return
+    reason = failed.get(sop_uid)
+    if reason is None:
+        if whole and answer.status_code == HTTPStatus.BAD_REQUEST:
+            # Orthanc names no instance that it cannot parse, it only answers 400.
+            raise Refused("refused_unreadable", "")
+        raise Refused("refused", f"no word of it in an answer {answer.status_code}")
+    if reason in _OUT_OF_RESOURCES:
+        raise Unavailable("the archive is full")
+    if reason in _CANNOT_UNDERSTAND:
+        raise Refused("refused_unreadable", f"failure reason {reason:04X}")
+    raise Refused("refused", f"failure reason {reason:04X}")
+
+
+def _entries(content: dict[str, Any], sequence: str) -> dict[str, int]:
+    """Map SOP Instance UID (0008,1155) to Failure Reason (0008,1197), 0 when there is none."""
+    entries: dict[str, int] = {}
+    for item in content.get(sequence, {}).get("Value", []):
+        reason = item.get("00081197", {}).get("Value", [0])[0]
+        entries[str(item["00081155"]["Value"][0])] = int(reason)
+    return entries

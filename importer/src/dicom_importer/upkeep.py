@@ -1,0 +1,59 @@
+"""Removes what has had its time: days of processed/, and folders that were emptied."""
+
+import contextlib
+import os
+import re
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+from dicom_importer import files
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def remove_old_days(processed: Path, today: date, retention_days: int) -> int:
+    """Remove day folders older than the retention; anything else stays. Returns their number."""
+    limit = today - timedelta(days=retention_days)
+    removed = 0
+    with os.scandir(processed) as entries:
+        clinics = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+    for clinic in clinics:
+        with os.scandir(clinic) as entries:
+            days = [e for e in entries if e.is_dir(follow_symlinks=False)]
+        for day in days:
+            if _DAY.fullmatch(day.name) and _older(day.name, limit):
+                shutil.rmtree(day.path)
+                removed += 1
+    return removed
+
+
+def _older(name: str, limit: date) -> bool:
+    try:
+        return date.fromisoformat(name) < limit
+    except ValueError:
+        return False
+
+
+def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -> int:
+    """Remove empty folders not changed for so long, below the first-level ones.
+
+    A first-level folder is a workstation's export path and stays.
+    """
+    removed = 0
+    waiting = [clinic]
+    while waiting:
+        path = waiting.pop()
+        with contextlib.suppress(OSError), files.folder(inbox, path) as descriptor:
+            with os.scandir(descriptor) as entries:
+                below = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+            waiting += [f"{path}/{name}" for name in below]
+            if path.count("/") < 1:
+                continue
+            for name in below:
+                changed_s = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime
+                if now_s - changed_s >= age_s:
+                    with contextlib.suppress(OSError):  # not empty
+                        os.rmdir(name, dir_fd=descriptor)
+                        removed += 1
+    return removed

@@ -1,0 +1,130 @@
+"""Walks a data set's elements without their values, to see that it is whole and in order."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
+from dicom_importer.reasons import Rejected
+
+UNDEFINED = 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+# The deepest that any IOD nests is below ten; readers that recurse die of thousands.
+MAX_DEPTH = 64
+MAX_PADDING_BYTES = 1 << 16
+_LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where an element lies: byte offsets of its first byte, its value and what follows it."""
+
+    tag: int
+    start: int
+    value: int
+    end: int
+    undefined_length: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A sequence or an item of undefined length that is open."""
+
+    sequence: bool
+    implicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """An element's header; items have no VR."""
+
+    start: int
+    tag: int
+    vr: bytes
+    length: int
+
+
+def top_level(
+    file: BinaryIO, size_bytes: int, *, implicit: bool, little: bool, group: int | None = None
+) -> Iterator[Span]:
+    """Yield the top-level elements (of this group only) from the file's position on.
+
+    It takes no memory to speak of; the consumer may move the file's position.
+
+    Raises Rejected for what is cut off or wrong. Tags must ascend (PS3.5 7.1): a second (0008,0080)
+    further back would be the clinic that another reader sees.
+    """
+    order = "<" if little else ">"
+    levels: list[_Level] = []
+    outermost, value, last_tag = _Head(0, 0, b"", 0), 0, -1
+    end = file.tell()
+    while levels or not _ends(file, end, size_bytes, group):
+        level = levels[-1] if levels else _Level(sequence=False, implicit=implicit)
+        head = _read_head(file, order, implicit=level.implicit)
+        _check_place(head, level, -1 if levels else last_tag, top=not levels)
+        if not levels:
+            outermost, value, last_tag = head, file.tell(), head.tag
+        if head.tag in (ITEM_END, SEQUENCE_END):
+            levels.pop()
+        elif head.length != UNDEFINED:
+            _skip(file, size_bytes, head)
+        elif len(levels) >= MAX_DEPTH:
+            raise Rejected("too_deep", f"more than {MAX_DEPTH} levels")
+        else:
+            # An unknown VR of undefined length holds implicit VR (PS3.5 6.2.2, note 2).
+            levels.append(_Level(head.tag != ITEM, level.implicit or head.vr == b"UN"))
+        if not levels:
+            end = file.tell()
+            yield Span(outermost.tag, outermost.start, value, end, outermost.length == UNDEFINED)
+
+
+def _check_place(head: _Head, level: _Level, last_tag: int, *, top: bool) -> None:
+    if head.tag in (ITEM, ITEM_END, SEQUENCE_END):
+        if top or level.sequence == (head.tag == ITEM_END):
+            raise Rejected("malformed", f"an item tag has no place at byte {head.start}")
+    elif level.sequence:
+        raise Rejected("malformed", f"a sequence holds no item at byte {head.start}")
+    elif head.tag <= last_tag:
+        raise Rejected("malformed", f"the tags do not ascend at byte {head.start}")
+
+
+def _read_head(file: BinaryIO, order: str, *, implicit: bool) -> _Head:
+    """Read what precedes a value (PS3.5 7.1.2, 7.1.3)."""
+    start = file.tell()
+    try:
+        head = file.read(8)
+        group, element, length = struct.unpack(order + "HHL", head)
+        tag, vr = group << 16 | element, head[4:6]
+        if implicit or tag >> 16 == ITEM >> 16 or not (vr.isalpha() and vr.isupper()):
+            return _Head(start, tag, b"", length)
+        if vr in _LONG:
+            (length,) = struct.unpack(order + "L", file.read(4))
+        else:
+            (length,) = struct.unpack(order + "H", head[6:])
+    except struct.error:
+        raise Rejected("truncated", f"it ends inside the element at byte {start}") from None
+    return _Head(start, tag, vr, length)
+
+
+def _skip(file: BinaryIO, size_bytes: int, head: _Head) -> None:
+    missing = file.tell() + head.length - size_bytes
+    if missing > 0:
+        raise Rejected(
+            "truncated", f"{missing} bytes of the element at byte {head.start} are missing"
+        )
+    file.seek(head.length, 1)
+
+
+def _ends(file: BinaryIO, position: int, size_bytes: int, group: int | None) -> bool:
+    """Say whether what is walked ends here; only zeros after it count as padding."""
+    file.seek(position)
+    start = file.read(8)
+    if group is None:
+        padding = size_bytes - position < MAX_PADDING_BYTES and not start.strip(b"\0")
+        ends = not start or (padding and not file.read().strip(b"\0"))
+    else:
+        ends = start[:2] != group.to_bytes(2, "little")
+    file.seek(position)
+    return ends

@@ -1,0 +1,65 @@
+// The viewer's settings: who logs people in, and the one archive that it reads, both at the address it was opened at.
+window.config = {
+  // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
+  showErrorDetails: 'dev',
+  customizationService: [
+    // The first-use tour covers the image until it is clicked away.
+    { 'ohif.tours': { $set: [] } },
+  ],
+  dataSources: [
+    {
+      configuration: {
+        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+        enableStudyLazyLoad: true,
+        friendlyName: 'Archive',
+        imageRendering: 'wadors',
+        name: 'archive',
+        qidoRoot: `${window.location.origin}/dicom-web`,
+        qidoSupportsIncludeField: true,
+        // Orthanc has none: it would refuse the search.
+        supportsFuzzyMatching: false,
+        supportsWildcard: true,
+        thumbnailRendering: 'wadors',
+        wadoRoot: `${window.location.origin}/dicom-web`,
+        wadoUriRoot: `${window.location.origin}/wado`,
+      },
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'archive',
+    },
+  ],
+  defaultDataSourceName: 'archive',
+  extensions: [],
+  // The viewer shows an error's message, which is 'request failed' for all of them.
+  httpErrorHandler: error => {
+    const messages = {
+      401: 'Your session has ended. Please reload this page and log in again.',
+      403: 'Your account does not allow to look at studies.',
+      503: 'The archive is starting or being updated. Please try again in a moment.',
+    };
+    error.message = messages[error.status] ?? error.message;
+  },
+  // Not for primary diagnosis: everyone is told so, and again after a month.
+  investigationalUseDialog: { days: 30, option: 'configure' },
+  maxNumRequests: { interaction: 100, prefetch: 25, thumbnail: 5 },
+  // Browsers on Windows have trouble with more.
+  maxNumberOfWebWorkers: 3,
+  modes: [],
+  oidc: [
+    {
+      authority: `${window.location.origin}/auth/realms/dicom`,
+      automaticSilentRenew: true,
+      client_id: 'ohif-viewer',
+      // Not '/', the default: the study list would be taken for the end of a logout.
+      post_logout_redirect_uri: '/signed-out',
+      redirect_uri: '/callback',
+      response_type: 'code',
+      revokeAccessTokenOnSignout: true,
+      scope: 'openid',
+    },
+  ],
+  routerBasename: '/',
+  showCPUFallbackMessage: true,
+  showLoadingIndicator: true,
+  showStudyList: true,
+  strictZSpacingForVolumeViewport: true,
+};

@@ -1,0 +1,126 @@
+"""The command line behind the Makefile: `python -m stack COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stack import (
+    certificate,
+    credentials,
+    demo,
+    files,
+    health,
+    images,
+    people,
+    preflight,
+    status,
+    unit,
+)
+from stack.compose import SERVICES, compose
+from stack.settings import Settings, SettingsError, load
+from stack.shell import CommandError, environment, say
+from stack.site import site_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def up(settings: Settings) -> None:
+    """Bring the stack to what the settings say; safe to repeat."""
+    preflight.refuse_if_impossible(settings)
+    built = images.build(settings.values["DEBIAN_MIRROR"])
+    files.prepare(settings)
+    credentials.ensure_secrets(settings.data_dir / "secrets")
+    tls = certificate.ensure_certificate(settings)
+    files.write_if_changed(
+        settings.data_dir / "config" / "site.conf",
+        site_conf(settings, own_authority=tls.own_authority),
+    )
+    if kept := files.snapshot(settings):
+        say(f"configuration changed: kept a copy in {kept}")
+    compose(settings, built, "up", "-d")
+    health.wait_healthy(settings)
+    unit.install(settings)
+    say(people.realm(settings, "first-admin"))
+    for clinic in people.clinics(settings):
+        files.clinic_folders(settings, clinic)
+    say(f"the stack is up at {settings.public_url}")
+
+
+def down(settings: Settings) -> None:
+    """Stop the stack; data stays."""
+    compose(settings, images.tags(), "down")
+    say(f"the stack is down; its data stays in {settings.data_dir}")
+
+
+def logs(settings: Settings, service: str) -> None:
+    """Follow a service's log until interrupted."""
+    if service not in SERVICES:
+        message = f"there is no service {service!r}; the services are {', '.join(SERVICES)}"
+        raise SettingsError(message)
+    os.execvpe("podman", ["podman", "logs", "-f", settings.container(service)], environment())  # noqa: S606, S607 - replaces this process
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the stack's lock: two commands that change it run one after the other."""
+    parent = preflight.existing_parent(settings.data_dir)
+    settings.data_dir.mkdir(parents=True, exist_ok=True) if os.access(parent, os.W_OK) else None
+    with (settings.data_dir / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="stack")
+    parser.add_argument("--env-file", type=Path, required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("build", "up", "down", "status", "demo"):
+        commands.add_parser(name)
+    commands.add_parser("logs").add_argument("service")
+    clinic = commands.add_parser("clinic")
+    clinic.add_argument("--id", required=True)
+    clinic.add_argument("--name", required=True)
+    user = commands.add_parser("user")
+    user.add_argument("--name", required=True)
+    user.add_argument("--clinic", default="")
+    user.add_argument("--role", required=True)
+    given = parser.parse_args(argv)
+    try:
+        return _dispatch(given, load(given.env_file.resolve()))
+    except (SettingsError, CommandError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
+    if given.command == "status":
+        return 0 if status.show(settings) else 1
+    if given.command == "logs":
+        logs(settings, given.service)
+    if given.command == "build":
+        images.build(settings.values["DEBIAN_MIRROR"])
+        return 0
+    with _alone(settings):
+        if given.command in ("up", "demo"):
+            up(settings)
+        if given.command == "demo":
+            demo.run(settings)
+        elif given.command == "down":
+            down(settings)
+        elif given.command == "clinic":
+            people.add_clinic(settings, given.id, given.name)
+        elif given.command == "user":
+            people.add_user(settings, given.name, given.clinic, given.role)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

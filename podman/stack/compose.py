@@ -1,0 +1,88 @@
+"""Calling podman-compose with everything that compose.yml expects from the settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stack.credentials import READERS
+from stack.images import IMAGES, digest
+from stack.settings import PODMAN_DIR
+from stack.shell import VENV_BIN, CommandError, attempt, run
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from stack.settings import Settings
+
+COMPOSE_FILE = PODMAN_DIR / "compose.yml"
+SERVICES = ("postgresql", "keycloak", "orthanc", "importer", "realm", "ohif", "nginx")
+ONE_SHOT = ("realm",)
+
+
+def environment(settings: Settings, images: dict[str, str]) -> dict[str, str]:
+    """Return every variable that compose.yml names."""
+    values = dict(settings.values)
+    values["PUBLIC_URL"] = settings.public_url
+    values["PUBLIC_AUTHORITY"] = settings.public_authority
+    for network in ("FRONTEND", "BACKEND", "EGRESS"):
+        values[f"{network}_PREFIX"] = settings.prefix(network)
+        values[f"{network}_RANGE"] = settings.dynamic_range(network)
+    for name, tag in images.items():
+        values[f"IMAGE_{name.upper()}"] = tag
+    for service in SERVICES:
+        there = [path for path in inputs(settings, service) if path.exists()]
+        values[f"INPUTS_{service.upper()}"] = digest([*there])
+    return values
+
+
+def inputs(settings: Settings, service: str) -> list[Path]:
+    """Return what a service reads at start: when it changes, the container is made anew."""
+    block = re.search(
+        rf"^  {service}:\n(.*?)(?=^\S|^  \S)", COMPOSE_FILE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    if not block:
+        message = f"{COMPOSE_FILE} has no service {service}"
+        raise CommandError(message)
+    mounted = re.findall(r"^      - (\S+?):\S+:ro$", block[1], re.MULTILINE)
+    paths = [Path(m.replace("${DATA_DIR}", str(settings.data_dir))) for m in mounted]
+    secrets = [
+        settings.data_dir / "secrets" / f"{service}.{readers[service][0]}"
+        for readers in READERS.values()
+        if service in readers
+    ]
+    return sorted(
+        {(p if p.is_absolute() else (PODMAN_DIR / p).resolve()) for p in paths} | set(secrets)
+    )
+
+
+def _command(settings: Settings, *args: str) -> list[str]:
+    compose = VENV_BIN / "podman-compose"
+    return [str(compose), "-f", str(COMPOSE_FILE), "-p", settings.project, *args]
+
+
+def compose(settings: Settings, images: dict[str, str], *args: str) -> str:
+    """Run podman-compose; raises CommandError."""
+    return run(_command(settings, *args), env=environment(settings, images), timeout_s=300)
+
+
+def images_in_use(settings: Settings) -> dict[str, str]:
+    """Return the images that the stack's containers were made of; raises CommandError when it is not up."""
+    found = {}
+    for image in IMAGES:
+        container = settings.container(image.name)
+        shown = attempt(["podman", "container", "inspect", "-f", "{{.ImageName}}", container])
+        if shown.returncode:
+            raise CommandError(f"the stack is not up (there is no {container}): run make up first")
+        found[image.name] = shown.stdout.strip()
+    return found
+
+
+def one_shot(
+    settings: Settings, service: str, *args: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a service of the running stack once more with other arguments; its container goes afterwards."""
+    command = _command(settings, "run", "--rm", "--no-deps", "-T", service, *args)
+    env = environment(settings, images_in_use(settings))
+    return attempt(command, env=env, timeout_s=180, stdin=stdin)

@@ -1,0 +1,97 @@
+"""The data directory: folders with their owners, the generated site.conf, configuration snapshots."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from stack.credentials import UIDS
+from stack.images import digest
+from stack.settings import PODMAN_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stack.settings import Settings
+
+CLINIC_FOLDERS = ("inbox", "processed", "failed")
+
+
+def own(path: Path, service: str, mode: int) -> None:
+    """Make a folder that belongs to a service's user."""
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, UIDS[service], UIDS[service])
+    path.chmod(mode)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the data folders; what they hold is left as it is."""
+    data = settings.data_dir
+    data.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (data / "config" / "snapshots").mkdir(parents=True, exist_ok=True)
+    own(data / "dicom", "orthanc", 0o700)
+    own(data / "postgresql", "postgresql", 0o700)
+    own(data / "importer", "importer", 0o700)
+    (data / "audit").mkdir(mode=0o755, exist_ok=True)
+    own(data / "audit" / "importer", "importer", 0o700)
+    own(data / "files", "importer", 0o755)
+    for name in CLINIC_FOLDERS:
+        own(data / "files" / name, "importer", 0o755)
+        link = data / name
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to(f"files/{name}")
+
+
+def clinic_folders(settings: Settings, clinic: str) -> Path:
+    """Make a clinic's folders; returns its inbox."""
+    for name in CLINIC_FOLDERS:
+        own(settings.data_dir / "files" / name / clinic, "importer", 0o2775)
+    return settings.data_dir / "inbox" / clinic
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a generated file in one step, only when its text changes."""
+    if path.exists() and path.read_text() == text:
+        return
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.chmod(0o644)
+    part.rename(path)
+
+
+def snapshot(settings: Settings) -> Path | None:
+    """Keep a copy of the configuration as it is now, if it differs from the last copy; no secrets."""
+    folder = settings.data_dir / "config" / "snapshots"
+    sources = [
+        p
+        for p in sorted(PODMAN_DIR.iterdir())
+        if p.is_dir() and p.name not in ("stack", "__pycache__")
+    ]
+    sources += [
+        PODMAN_DIR / "compose.yml",
+        PODMAN_DIR / "defaults.env",
+        PODMAN_DIR / "versions.env",
+    ]
+    sources += [
+        settings.data_dir / "config" / "site.conf",
+        *([settings.env_file] if settings.env_file.exists() else []),
+    ]
+    mark = digest([*sources])
+    if any(p.name.endswith(f"-{mark}.tar.gz") for p in folder.iterdir()):
+        return None
+    target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{mark}.tar.gz"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for source in sources:
+            archive.add(
+                source,
+                arcname=source.name,
+                filter=lambda info: None if "__pycache__" in info.name else info,
+            )
+    part = target.with_suffix(".part")
+    part.write_bytes(packed.getvalue())
+    part.rename(target)
+    return target

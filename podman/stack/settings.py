@@ -1,0 +1,177 @@
+"""The settings of one stack: defaults.env overlaid by the operator's .env, checked and typed."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PODMAN_DIR = Path(__file__).resolve().parents[1]
+TOP = PODMAN_DIR.parent
+DEFAULTS = PODMAN_DIR / "defaults.env"
+
+
+class SettingsError(Exception):
+    """A setting that cannot work; the text names it and says what to set."""
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """Read KEY=VALUE lines; raises SettingsError with file and line for anything else."""
+    values = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", key):
+            message = f"{path}:{number}: expected KEY=VALUE, found {text!r}"
+            raise SettingsError(message)
+        value = value.strip()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        values[key] = value[1:-1] if quoted else value
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One stack's settings, `values` as strings for compose, with what is derived from them."""
+
+    values: dict[str, str]
+    env_file: Path
+    public_url: str
+    data_dir: Path
+
+    @property
+    def project(self) -> str:
+        """Prefix of every container and network name."""
+        return self.values["PROJECT"]
+
+    @property
+    def host_name(self) -> str:
+        """Host name of the public address, without a port."""
+        return urlsplit(self.public_url).hostname or "localhost"
+
+    @property
+    def public_authority(self) -> str:
+        """Host and port of the public address, as a browser sends them."""
+        return urlsplit(self.public_url).netloc
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Published HTTP and HTTPS port."""
+        return int(self.values["HTTP_PORT"]), int(self.values["HTTPS_PORT"])
+
+    def container(self, service: str) -> str:
+        """Name of the container of a service."""
+        return f"{self.project}-{service}"
+
+    def prefix(self, network: str) -> str:
+        """First three octets of a container network's first addresses (`FRONTEND`, …)."""
+        address = ipaddress.ip_network(self.values[f"{network}_SUBNET"]).network_address
+        return str(address).rpartition(".")[0]
+
+    def dynamic_range(self, network: str) -> str:
+        """Upper half of a network: for containers without a fixed address."""
+        return str(list(ipaddress.ip_network(self.values[f"{network}_SUBNET"]).subnets())[1])
+
+    def admin_networks(self) -> list[str]:
+        """Return the networks that may administer; this machine's own requests come from Podman's bridge."""
+        own = ipaddress.ip_network(self.values["FRONTEND_SUBNET"])
+        listed = [item.strip() for item in self.values["ADMIN_NETWORKS"].split(",") if item.strip()]
+        return [*listed, str(own)] if "127.0.0.0/8" in listed else listed
+
+
+def default_public_url(https_port: int) -> str:
+    """Return the machine's name as an address if others can resolve it, else localhost."""
+    port = "" if https_port == 443 else f":{https_port}"  # noqa: PLR2004 - the port that https implies
+    name = socket.getfqdn()
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        found = set()
+    reachable = {a for a in found if not ipaddress.ip_address(str(a).partition("%")[0]).is_loopback}
+    return f"https://{name}{port}" if "." in name and reachable else f"https://localhost{port}"
+
+
+def load(env_file: Path) -> Settings:
+    """Load and check the settings; raises SettingsError."""
+    defaults = read_env(DEFAULTS)
+    own = read_env(env_file) if env_file.exists() else {}
+    if unknown := sorted(own.keys() - defaults.keys()):
+        message = (
+            f"{env_file}: unknown setting {', '.join(unknown)}; the known ones are in {DEFAULTS}"
+        )
+        raise SettingsError(message)
+    values = defaults | own
+    _check(values, env_file)
+    given = values["PUBLIC_URL"].lower().removesuffix(":443")
+    public_url = given or default_public_url(int(values["HTTPS_PORT"]))
+    return Settings(values, env_file, public_url, Path(values["DATA_DIR"]))
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+def _is_port(value: str) -> bool:
+    return value.isdecimal() and 0 < int(value) < 2**16
+
+
+def _is_positive(value: str) -> bool:
+    return value.isdecimal() and int(value) > 0
+
+
+def _is_container_network(value: str) -> bool:
+    # Fixed addresses end in the last octet and the upper half is dynamic: /24 is the smallest that works.
+    return _is_network(value) and ipaddress.ip_network(value).prefixlen <= 24  # noqa: PLR2004
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_networks(value: str) -> bool:
+    return all(_is_network(item.strip()) for item in value.split(",") if item.strip())
+
+
+_PORT = (_is_port, "a port number")
+_POSITIVE = (_is_positive, "a whole number above 0")
+_NETWORK = (_is_container_network, "an IPv4 network of /24 or larger, such as 172.28.0.0/16")
+_RULES: dict[str, tuple[Callable[[str], bool], str]] = {
+    "PUBLIC_URL": (
+        _matches(r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"),
+        "https://name or https://name:port, without a path or trailing slash",
+    ),
+    "DATA_DIR": (_matches(r"/[^:\s]*"), "an absolute path without spaces and colons"),
+    "PROJECT": (_matches(r"[a-z0-9][a-z0-9-]*"), "lower-case letters, digits and hyphens"),
+    "HTTP_PORT": _PORT,
+    "HTTPS_PORT": _PORT,
+    "SMTP_PORT": _PORT,
+    "COOLDOWN_S": _POSITIVE,
+    "PROCESSED_RETENTION_DAYS": _POSITIVE,
+    "FRONTEND_SUBNET": _NETWORK,
+    "BACKEND_SUBNET": _NETWORK,
+    "EGRESS_SUBNET": _NETWORK,
+    "ADMIN_NETWORKS": (_are_networks, "networks such as 192.168.7.0/24, separated by commas"),
+}
+
+
+def _check(values: dict[str, str], env_file: Path) -> None:
+    for key, (works, expected) in _RULES.items():
+        if not works(values[key]):
+            raise SettingsError(f"{env_file}: {key}={values[key]!r}: expected {expected}")
+    if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_CERTIFICATE_KEY"]):
+        raise SettingsError(
+            f"{env_file}: set both TLS_CERTIFICATE and TLS_CERTIFICATE_KEY, or neither"
+        )

@@ -1,0 +1,29 @@
+"""nginx's site.conf: the few lines that differ from site to site."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stack.settings import Settings
+
+# A browser that has once seen this refuses plain HTTP and untrusted certificates for a year.
+STRICT_TRANSPORT = "max-age=31536000"
+
+
+def site_conf(settings: Settings, *, own_authority: bool) -> str:
+    """Return the text; strict transport only where browsers trust the certificate."""
+    networks = "".join(f"    {network} 1;\n" for network in settings.admin_networks())
+    return (
+        "# Written by `make up` from the settings.\n"
+        + _constant("public_url", settings.public_url)
+        + _constant("public_authority", settings.public_authority)
+        + _constant("strict_transport_security", "" if own_authority else STRICT_TRANSPORT)
+        + f"geo $admin_network {{\n    default 0;\n{networks}}}\n"
+        + "ssl_certificate /etc/nginx/tls/server.crt;\n"
+        + "ssl_certificate_key /run/secrets/server.key;\n"
+    )
+
+
+def _constant(name: str, value: str) -> str:
+    return f'map "" ${name} {{\n    default "{value}";\n}}\n'

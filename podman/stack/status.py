@@ -1,0 +1,103 @@
+"""`make status`: health, versions, imports, disk and certificate at a glance."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from stack import health
+from stack.compose import SERVICES
+from stack.shell import attempt, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stack.settings import Settings
+
+DISK_LOW_PERCENT = 10
+CERTIFICATE_LOW_DAYS = 14
+
+
+def show(settings: Settings) -> bool:
+    """Print the state; returns whether all is well."""
+    checks = [_services(settings), _imports(settings), _disk(settings), _certificate(settings)]
+    say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
+    return all(checks)
+
+
+def _line(text: str, *, well: bool) -> bool:
+    say(f"{' ' if well else '!'} {text}")
+    return well
+
+
+def _services(settings: Settings) -> bool:
+    well = True
+    for service in SERVICES:
+        state = health.state(settings, service)
+        text = f"{service:11} {state:8} {_versions(settings, service)}"
+        well &= _line(text, well=state in ("healthy", "done"))
+    return well
+
+
+def _versions(settings: Settings, service: str) -> str:
+    container = settings.container(service)
+    versions = attempt(["podman", "exec", container, "cat", "/usr/share/dicom-stack/versions"])
+    return " ".join(versions.stdout.split("\n")).strip() if versions.returncode == 0 else ""
+
+
+def _count(folder: Path, pattern: str) -> int:
+    return sum(1 for p in folder.rglob(pattern) if p.is_file())
+
+
+def _imports(settings: Settings) -> bool:
+    well = True
+    inbox = settings.data_dir / "files" / "inbox"
+    for clinic in sorted(p.name for p in inbox.iterdir() if p.is_dir()) if inbox.is_dir() else []:
+        pending = _count(inbox / clinic, "*")
+        failed = _count(inbox.parent / "failed" / clinic, "*.error.json")
+        hint = (
+            f"; reasons lie beside the files in {settings.data_dir}/failed/{clinic}"
+            if failed
+            else ""
+        )
+        well &= _line(
+            f"clinic {clinic}: {pending} files pending, {failed} failed{hint}", well=not failed
+        )
+    return well
+
+
+def _disk(settings: Settings) -> bool:
+    use = shutil.disk_usage(settings.data_dir)
+    percent = 100 * use.free / use.total
+    return _line(
+        f"disk {settings.data_dir}: {use.free / 2**30:.1f} GiB free ({percent:.0f} %)",
+        well=percent >= DISK_LOW_PERCENT,
+    )
+
+
+def _certificate(settings: Settings) -> bool:
+    found = attempt(
+        [
+            "openssl",
+            "x509",
+            "-in",
+            str(settings.data_dir / "tls" / "server.crt"),
+            "-noout",
+            "-enddate",
+        ]
+    )
+    if found.returncode:
+        return _line("certificate: there is none; run make up", well=False)
+    end = parsedate_to_datetime(_rfc2822(found.stdout.partition("=")[2]))
+    days = (end.timestamp() - time.time()) / 86400
+    return _line(
+        f"certificate for {settings.host_name}: {days:.0f} days left",
+        well=days > CERTIFICATE_LOW_DAYS,
+    )
+
+
+def _rfc2822(openssl_date: str) -> str:
+    month, day, clock, year, _ = openssl_date.split()
+    return f"{day} {month} {year} {clock} +0000"

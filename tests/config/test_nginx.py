@@ -1,0 +1,275 @@
+"""The web front's files: accepted by nginx itself, and right when nothing stands behind them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from harness import stack as stacks
+from harness.wait import wait_until
+from stack.certificate import ensure_certificate
+from stack.settings import PODMAN_DIR, load
+from stack.shell import attempt, podman
+from stack.site import site_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NGINX = PODMAN_DIR / "nginx"
+# The broadcast address: no connection to it is ever tried.
+NOBODY = "255.255.255.255"
+SERVICES = ("keycloak", "ohif", "orthanc")
+CONFIGURATIONS = ("/etc/nginx/nginx.conf", "/etc/ohif/nginx.conf")
+TOKEN = f"token.{secrets.token_hex(16)}"
+SEARCHED = f"Patient{secrets.token_hex(8)}"
+SECURITY_HEADERS = (
+    "Content-Security-Policy",
+    "Cross-Origin-Embedder-Policy",
+    "Cross-Origin-Opener-Policy",
+    "Cross-Origin-Resource-Policy",
+    "Permissions-Policy",
+    "Referrer-Policy",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """nginx alone: its addresses, its certificate's authority, its container."""
+
+    url: str
+    plain_url: str
+    session: requests.Session
+    container: str
+
+    def get(self, path: str, *, method: str = "GET", **headers: str) -> requests.Response:
+        """Send a request with the path exactly as given."""
+        prepared = self.session.prepare_request(
+            requests.Request(method, self.url, headers={k.title(): v for k, v in headers.items()})
+        )
+        prepared.url = self.url + path
+        return self.session.send(
+            prepared, allow_redirects=False, timeout=10, verify=self.session.verify
+        )
+
+    def log(self) -> str:
+        """Return what nginx wrote."""
+        done = attempt(["podman", "logs", self.container])
+        return done.stdout + done.stderr
+
+
+def free_ports() -> tuple[int, int]:
+    """Return two ports that nobody listens on."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ports() -> tuple[int, int]:
+    """Provide ports for HTTP and HTTPS."""
+    return free_ports()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide the folder of certificate and generated configuration."""
+    return tmp_path_factory.mktemp("front")
+
+
+@pytest.fixture(scope="module")
+def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
+    """Provide podman's options: the shipping files, as compose.yml mounts them."""
+    changes = {"DATA_DIR": str(data_dir), "PUBLIC_URL": f"https://localhost:{ports[1]}"}
+    settings = load(stacks.temporary_copy(stacks.TESTS / "stack.env", **changes))
+    certificate = ensure_certificate(settings)
+    site = data_dir / "site.conf"
+    site.write_text(site_conf(settings, own_authority=True))
+    mounts = {
+        NGINX / "nginx.conf": "/etc/nginx/nginx.conf",
+        NGINX / "includes": "/etc/nginx/includes",
+        PODMAN_DIR / "ohif": "/etc/ohif",
+        site: "/etc/nginx/site.conf",
+        certificate.chain: "/etc/nginx/tls/server.crt",
+        certificate.key: "/run/secrets/server.key",
+    }
+    volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
+    hosts = [f"--add-host={name}:{NOBODY}" for name in SERVICES]
+    hardening = ["--read-only", "--cap-drop=ALL", "--user=7101:7101", "--tmpfs=/tmp"]
+    return [*volumes, *hosts, *hardening, "--sysctl=net.ipv4.ip_unprivileged_port_start=0"]
+
+
+@pytest.fixture(scope="module")
+def front(
+    data_dir: Path, ports: tuple[int, int], options: list[str], image: Callable[[str], str]
+) -> Iterator[Front]:
+    """Provide nginx with nothing behind it."""
+    name = f"nginx-alone-{secrets.token_hex(4)}"
+    published = [f"--publish=127.0.0.1:{p}:{c}" for p, c in zip(ports, (80, 443), strict=True)]
+    podman("run", "--detach", f"--name={name}", *published, *options, image("nginx"), "nginx")
+    session = stacks.Session(data_dir / "tls" / "ca.crt")
+    alone = Front(f"https://localhost:{ports[1]}", f"http://localhost:{ports[0]}", session, name)
+
+    def is_up() -> bool:
+        try:
+            return session.get(f"{alone.plain_url}/healthz", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    wait_until(is_up, 20, "nginx starts although the other services are down", alone.log)
+    yield alone
+    session.close()
+    podman("rm", "--force", name)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS)
+def test_nginx_accepts_its_configuration(
+    path: str, options: list[str], image: Callable[[str], str]
+) -> None:
+    check = ["nginx", "-e", "stderr", "-t", "-c", path]
+    done = attempt(["podman", "run", "--rm", *options, image("nginx"), *check])
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+def test_the_policys_hashes_are_those_of_the_viewers_inline_scripts(
+    image: Callable[[str], str],
+) -> None:
+    page = podman("run", "--rm", image("nginx"), "cat", "/usr/share/ohif/index.html")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    policy = (NGINX / "includes" / "security.conf").read_text()
+    assert scripts
+    assert sorted(re.findall(r"'sha256-([^']+)'", policy)) == sorted(digests)
+
+
+def test_only_the_security_headers_file_adds_headers() -> None:
+    files = [NGINX / "nginx.conf", *(NGINX / "includes").iterdir()]
+    assert [f.name for f in files if "add_header " in f.read_text()] == ["security.conf"]
+
+
+def test_plain_http_and_other_host_names_are_sent_to_the_public_address(front: Front) -> None:
+    plain = front.session.get(f"{front.plain_url}/viewer?a=b", allow_redirects=False, timeout=10)
+    other = front.get("/viewer?a=b", host="elsewhere.example")
+    assert [(a.status_code, a.headers["Location"]) for a in (plain, other)] == [
+        (307, f"{front.url}/viewer?a=b")
+    ] * 2
+
+
+@pytest.mark.parametrize("path", ["/", "/auth/realms/dicom/login-actions/authenticate"])
+def test_a_person_gets_a_page_that_tries_again_while_a_service_is_down(
+    front: Front, path: str
+) -> None:
+    answer = front.get(path)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert 'http-equiv="refresh"' in answer.text
+    assert "starting or being updated" in answer.text
+
+
+def test_the_archive_asks_for_a_token_without_asking_anybody(front: Front) -> None:
+    for headers in ({}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer a b"}):
+        answer = front.get("/dicom-web/studies", **headers)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="dicom"'
+        assert answer.json()["status"] == 401
+
+
+def test_a_token_that_cannot_be_checked_is_answered_503(front: Front) -> None:
+    answer = front.get("/dicom-web/studies", authorization=f"Bearer {TOKEN}")
+    assert (answer.status_code, answer.json()["status"]) == (503, 503)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_the_archive_and_the_viewer_are_only_read(front: Front, method: str) -> None:
+    archive = front.get("/dicom-web/studies", method=method, authorization=f"Bearer {TOKEN}")
+    viewer = front.get("/", method=method)
+    assert [archive.status_code, viewer.status_code] == [405, 405]
+    assert archive.headers["Allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/auth/",
+        "/auth/metrics",
+        "/auth/admin/dicom/console/",
+        "/auth/admin/realms",
+        "/auth/admin/realms/master",
+        "/auth/realms/dicom/broker/x/login",
+        "/auth/realms/dicom/clients-registrations/openid-connect",
+        "/auth/realms/dicom/device",
+        "/auth/realms/dicom/protocol/openid-connect/auth/device",
+        "/auth/realms/dicom/protocol/openid-connect/token/introspect",
+        "/auth/realms/dicom/protocol/saml",
+        "/auth/realms/master/protocol/openid-connect/auth",
+        "/clinic-search/studies",
+        "/grafana/",
+        "/inbox/",
+        "/session-check",
+    ],
+)
+def test_what_is_not_for_everyone_is_not_there(front: Front, path: str) -> None:
+    assert front.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dicom-web//studies",
+        "/dicom-web/../orthanc/studies",
+        "/dicom-web/%2e%2e/orthanc/studies",
+        "/dicom-web/studies%2f1.2",
+        "/dicom-web/studies;a=b",
+        "/dicom-web/%73tudies",
+        "/auth/realms/dicom/..;/master/account",
+    ],
+)
+def test_a_path_that_can_be_read_in_two_ways_is_refused(front: Front, path: str) -> None:
+    assert front.get(path, authorization=f"Bearer {TOKEN}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/x.js", "/auth/", "/dicom-web/studies", "/grafana/", "/dicom-web//studies"]
+)
+def test_every_answer_has_the_security_headers_once(front: Front, path: str) -> None:
+    headers = front.get(path).headers
+    assert [name for name in SECURITY_HEADERS if name not in headers] == []
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Strict-Transport-Security" not in headers, "the certificate is of our own authority"
+
+
+def test_neither_tokens_nor_queries_nor_referrers_reach_the_log(front: Front) -> None:
+    address = f"/dicom-web/studies?PatientName={SEARCHED}"
+    front.get(address, authorization=f"Bearer {TOKEN}", referer=front.url + address)
+    front.get(f"/callback?code={SEARCHED}")
+    front.get(f"/auth/realms/dicom/login-actions/authenticate?session_code={SEARCHED}")
+    log = wait_until(lambda: front.log() if "/callback" in front.log() else "", 10, "it is logged")
+    assert SEARCHED not in log
+    assert TOKEN not in log
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert {"/dicom-web/studies", "/callback"} <= {line["path"] for line in lines}
+
+
+def test_a_guesser_of_passwords_is_slowed_down(front: Front) -> None:
+    guesses = [
+        front.get("/auth/realms/dicom/login-actions/authenticate", method="POST") for _ in range(40)
+    ]
+    assert [answer.status_code for answer in guesses[:15]] == [503] * 15, "Keycloak is down here"
+    assert (guesses[-1].status_code, guesses[-1].headers["Retry-After"]) == (429, "5")
+
+
+def test_a_viewer_that_asks_for_a_whole_series_at_once_is_not_slowed_down(front: Front) -> None:
+    frames = {front.get("/dicom-web/studies/1/metadata").status_code for _ in range(1200)}
+    assert frames == {401}

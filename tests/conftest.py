@@ -1,0 +1,98 @@
+"""Fixtures of the acceptance suite and the order of its parts: fast things first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+from harness import stack as stacks
+from harness.dicomweb import Reader
+from harness.people import People
+from stack import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.stack import Stack
+
+# A machine may be busy, which is no property of the code; examples that failed belong into a test.
+hypothesis.settings.register_profile("suite", database=None, deadline=None)
+hypothesis.settings.load_profile("suite")
+
+ORDER = ("unit", "config", "integration", "e2e", "security", "faults")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that say which stack is tested."""
+    parser.addoption(
+        "--stack", default="podman", help="podman (start one) or the address of a running appliance"
+    )
+    parser.addoption(
+        "--env",
+        default=str(stacks.TESTS / "stack.env"),
+        help="settings of the stack that is started",
+    )
+    parser.addoption(
+        "--keep", action="store_true", help="use the tests' stack if it runs, and leave it running"
+    )
+    parser.addoption(
+        "--control",
+        default="dicom-importer",
+        help="attached: the command that runs dicom-importer there",
+    )
+    parser.addoption(
+        "--files",
+        default="/files",
+        help="attached: the folder that holds inbox, processed and failed",
+    )
+    parser.addoption(
+        "--ca", default="", help="attached: the authority of the appliance's certificate"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the parts in the order of their cost."""
+
+    def rank(item: pytest.Item) -> int:
+        parts = item.path.relative_to(stacks.TESTS).parts
+        return ORDER.index(parts[0]) if parts[0] in ORDER else len(ORDER)
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Provide the stack under test; one that was started is discarded at the end."""
+    where = request.config.getoption("--stack")
+    if where != "podman":
+        options = (request.config.getoption(name) for name in ("--control", "--files", "--ca"))
+        yield stacks.attach(where, *options)
+        return
+    keep = request.config.getoption("--keep")
+    started = stacks.start(Path(request.config.getoption("--env")), keep=keep)
+    yield started
+    if not keep:
+        stacks.discard(started)
+
+
+@pytest.fixture(scope="session")
+def people(stack: Stack) -> People:
+    """Provide the test clinics and their people."""
+    result = People(stack)
+    result.make()
+    return result
+
+
+@pytest.fixture
+def reader(stack: Stack, people: People) -> Callable[[str], Reader]:
+    """Provide reading access by a person's name."""
+    return lambda name: Reader(stack, people.token(name, fresh=True))
+
+
+@pytest.fixture(scope="session")
+def image() -> Callable[[str], str]:
+    """Provide the tag of an image by name, built if need be."""
+    tags = images.build("")
+    return lambda name: tags[name]

@@ -1,0 +1,142 @@
+"""The stack under test: the Podman form started for the tests, or a running appliance that they attach to."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+from stack import health
+from stack.compose import one_shot
+from stack.settings import Settings, load
+from stack.shell import attempt, environment
+
+TESTS = Path(__file__).resolve().parents[1]
+TOP = TESTS.parent
+REQUEST_TIMEOUT_S = 30
+
+
+class Session(requests.Session):
+    """A requests session with a timeout on every call and nothing taken from the environment."""
+
+    def __init__(self, ca_file: Path | None) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.verify = str(ca_file) if ca_file else True
+
+    def request(self, method: str, url: str, **kwargs: object) -> requests.Response:  # type: ignore[override]
+        """Send a request; `timeout` is set where the caller gave none."""
+        kwargs.setdefault("timeout", REQUEST_TIMEOUT_S)
+        return super().request(method, url, **kwargs)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack: its public address, authority, inboxes and a way to run `dicom-importer` on it."""
+
+    url: str
+    ca_file: Path | None
+    files: Path
+    settings: Settings | None = None
+    control: tuple[str, ...] = field(default=())
+
+    def session(self) -> Session:
+        """Return a new session that trusts this stack's certificate."""
+        return Session(self.ca_file)
+
+    def realm(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `dicom-importer realm …` on the stack."""
+        if self.settings:
+            return one_shot(self.settings, "realm", *args, stdin=stdin)
+        return attempt([*self.control, "realm", *args], stdin=stdin, timeout_s=180)
+
+    def exec(self, service: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a program inside a service's container (Podman form only)."""
+        return attempt(["podman", "exec", self.container(service), *argv], timeout_s=120)
+
+    def container(self, service: str) -> str:
+        """Name of a service's container (Podman form only)."""
+        return self.podman_settings.container(service)
+
+    @property
+    def podman_settings(self) -> Settings:
+        """The Podman form's settings; fails for an appliance that the tests attached to."""
+        assert self.settings, "this needs the Podman form"
+        return self.settings
+
+    def logs(self, service: str = "importer", lines: int = 30) -> str:
+        """Return the end of a service's log, for failure messages."""
+        return health.log_tail(self.settings, service, lines) if self.settings else ""
+
+    def inbox(self, clinic: str) -> Path:
+        """Inbox folder of a clinic, as a workstation sees it."""
+        return self.files / "inbox" / clinic
+
+
+def make(target: str, env_file: Path, **variables: str) -> str:
+    """Run a target of the Makefile as an operator does; returns what it printed."""
+    words = [f"{key}={value}" for key, value in variables.items()]
+    done = subprocess.run(
+        ["/usr/bin/make", "-s", "-C", str(TOP), target, f"ENV={env_file}", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        env=environment(),
+    )
+    assert done.returncode == 0, (
+        f"make {target} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    )
+    return done.stdout
+
+
+def from_env_file(env_file: Path) -> Stack:
+    """Describe the Podman form that an env file describes."""
+    settings = load(env_file)
+    ca_file = settings.data_dir / "tls" / "ca.crt"
+    return Stack(settings.public_url, ca_file, settings.data_dir / "files", settings)
+
+
+def start(env_file: Path, *, keep: bool) -> Stack:
+    """Start the Podman form for the tests, with an empty data directory unless a running one is kept."""
+    stack = from_env_file(env_file)
+    if keep and health.state(stack.podman_settings, "nginx") == "healthy":
+        return stack
+    if not keep:
+        discard(stack)
+    make("up", env_file)
+    return stack
+
+
+def discard(stack: Stack) -> None:
+    """Stop the tests' stack and delete its data."""
+    settings = stack.podman_settings
+    assert settings.data_dir.name.startswith("dicom-stack-test"), (
+        "only the tests' own data may be deleted"
+    )
+    if settings.data_dir.exists():
+        make("down", settings.env_file)
+        shutil.rmtree(settings.data_dir)
+
+
+def attach(url: str, control: str, files: str, ca_file: str) -> Stack:
+    """Describe a running appliance; `control` is the command that runs dicom-importer on it."""
+    return Stack(
+        url, Path(ca_file) if ca_file else None, Path(files), None, tuple(shlex.split(control))
+    )
+
+
+def temporary_copy(env_file: Path, **changes: str) -> Path:
+    """Return a copy of an env file with settings changed."""
+    lines = [
+        line for line in env_file.read_text().splitlines() if line.partition("=")[0] not in changes
+    ]
+    handle, name = tempfile.mkstemp(suffix=".env")
+    with os.fdopen(handle, "w") as file:
+        file.write("\n".join([*lines, *(f"{k}={v}" for k, v in changes.items())]) + "\n")
+    return Path(name)

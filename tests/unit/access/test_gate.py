@@ -1,0 +1,270 @@
+"""The gate with its caches: what it asks, how often, and what it does when nobody answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import pytest
+from clinic_access.cache import ExpiringCache
+from clinic_access.gate import OWNER_LIFETIME_S, TOKEN_LIFETIME_S, Collaborators, Gate, Request
+from clinic_access.keys import LIFETIME_S, MIN_INTERVAL_S, KeyRing, KeysUnavailableError
+from clinic_access.rules import Deny
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+ISSUER = "https://archive.example/auth/realms/dicom"
+OLD = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+NEW = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+STUDY = "/dicom-web/studies/1.2"
+
+
+@dataclass
+class World:
+    """A clock that stands still until it is moved, Keycloak's keys and an archive."""
+
+    now_s: float = 1_800_000_000.0
+    keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=lambda: {"old": OLD})
+    owners: dict[str, str] = field(default_factory=lambda: {"1.2": "clinic-a"})
+    is_up: bool = True
+    fetches: int = 0
+    fetch_takes_s: float = 0.0
+    lookups: int = 0
+
+    def fetch(self) -> bytes:
+        """Answer as Keycloak's JWKS endpoint does."""
+        self.fetches += 1
+        self.now_s += self.fetch_takes_s
+        if not self.is_up:
+            raise ConnectionRefusedError
+        keys = [
+            json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid}
+            for kid, key in self.keys.items()
+        ]
+        return json.dumps({"keys": keys}).encode()
+
+    def find_owner(self, study: str) -> str | None:
+        """Answer as Orthanc does."""
+        self.lookups += 1
+        return self.owners.get(study)
+
+    def gate(self) -> Gate:
+        """Make a gate in this world."""
+
+        def clock() -> float:
+            return self.now_s
+
+        return Gate(
+            ISSUER, KeyRing(self.fetch, clock), Collaborators(self.find_owner, clock, clock)
+        )
+
+    def token(self, kid: str = "old", **changes: Any) -> str:  # noqa: ANN401 - any claim
+        """Sign a token of a physician of clinic-a that lasts five minutes."""
+        claims = {
+            "iss": ISSUER,
+            "aud": "orthanc-api",
+            "azp": "ohif-viewer",
+            "typ": "Bearer",
+            "sub": "11f0",
+            "exp": self.now_s + 300,
+            "roles": ["physician"],
+            "clinic_ids": ["clinic-a"],
+        }
+        key = self.keys.get(kid, NEW)
+        return jwt.encode(claims | changes, key, algorithm="RS256", headers={"kid": kid})
+
+
+def ask(token: str | None, path: str = STUDY, method: str = "GET", **headers: str) -> Request:
+    """Make a request as Orthanc describes it."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    bearer = {"authorization": f"Bearer {token}"} if token else {}
+    return Request(method, path, (), bearer | named, "172.29.0.10")
+
+
+def status(denial: Deny | None) -> int:
+    """Return the status of a denial, 200 for none."""
+    return denial.status if denial else 200
+
+
+def test_without_a_bearer_token_nothing_is_told_not_even_whether_a_route_exists() -> None:
+    gate = World().gate()
+    for headers in (
+        {},
+        {"authorization": ""},
+        {"authorization": "Basic eDp5"},
+        {"authorization": "Bearer "},
+    ):
+        for path in (STUDY, "/nowhere", "/system"):
+            assert gate.decide(Request("GET", path, (), headers, "172.29.0.10")) == Deny(
+                401, "no bearer token"
+            )
+
+
+def test_a_token_is_verified_once_and_then_remembered_until_it_ends() -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    assert gate.decide(ask(token)) is None
+    caller = gate.caller({"authorization": f"Bearer {token}"})
+    assert gate.caller({"authorization": f"bearer {token}"}) is caller
+    world.now_s += TOKEN_LIFETIME_S
+    assert gate.caller({"authorization": f"Bearer {token}"}) is not caller
+    world.now_s += 290 - 1
+    assert gate.decide(ask(token)) is None
+    world.now_s += 1
+    assert gate.decide(ask(token)) == Deny(401, "token expired")
+
+
+def test_the_owner_is_asked_for_once_and_again_after_its_time() -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    for _ in range(100):
+        assert gate.decide(ask(token, f"{STUDY}/series/1/instances/2/frames/3")) is None
+    assert world.lookups == 1
+    world.owners["1.2"] = "clinic-b"
+    world.now_s += OWNER_LIFETIME_S
+    assert status(gate.decide(ask(token))) == 404
+
+
+def test_a_cache_warmed_by_one_clinic_opens_nothing_to_another() -> None:
+    world = World()
+    gate = world.gate()
+    assert gate.decide(ask(world.token())) is None
+    foreign = gate.decide(ask(world.token(sub="22", clinic_ids=["clinic-b"])))
+    absent = gate.decide(ask(world.token(), "/dicom-web/studies/1.2.9"))
+    assert foreign == absent == Deny(404, "no such resource")
+
+
+def test_an_absent_study_is_asked_for_again_since_it_may_arrive() -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    assert status(gate.decide(ask(token, "/dicom-web/studies/7"))) == 404
+    world.owners["7"] = "clinic-a"
+    assert gate.decide(ask(token, "/dicom-web/studies/7")) is None
+
+
+def test_nobody_but_a_physician_makes_the_archive_look_up_an_owner() -> None:
+    world = World()
+    gate = world.gate()
+    assert status(gate.decide(ask(world.token(roles=["technician"])))) == 403
+    assert gate.decide(ask(world.token(roles=["admin"]))) is None
+    assert world.lookups == 0
+
+
+def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
+    world = World()
+    gate = world.gate()
+    assert gate.decide(ask(world.token())) is None
+    world.keys = {"new": NEW}
+    world.now_s += MIN_INTERVAL_S
+    assert gate.decide(ask(world.token("new"))) is None
+    assert gate.decide(ask(world.token("new", sub="other"))) is None
+    assert world.fetches == 2
+
+
+def test_invented_keys_do_not_make_the_gate_ask_again_and_again() -> None:
+    world = World()
+    gate = world.gate()
+    for number in range(50):
+        assert gate.decide(ask(world.token(f"k{number}"))) == Deny(
+            401, "token signed with an unknown key"
+        )
+    assert world.fetches == 1
+    assert gate.decide(ask(world.token())) is None
+
+
+def test_without_keys_the_answer_is_503_at_once_and_it_heals() -> None:
+    world = World(is_up=False)
+    gate = world.gate()
+    for _ in range(50):
+        assert gate.decide(ask(world.token())) == Deny(503, "identity provider not available")
+    assert world.fetches == 1
+    world.is_up = True
+    world.now_s += MIN_INTERVAL_S
+    assert gate.decide(ask(world.token())) is None
+
+
+def test_who_waited_for_an_attempt_that_hung_does_not_repeat_it() -> None:
+    world = World(is_up=False, fetch_takes_s=3.0)
+    gate = world.gate()
+    for _ in range(10):
+        assert status(gate.decide(ask(world.token()))) == 503
+    assert world.fetches == 1
+
+
+def test_keys_are_used_while_they_are_fresh_and_not_longer() -> None:
+    world = World()
+    gate = world.gate()
+    assert gate.decide(ask(world.token())) is None
+    world.is_up = False
+    world.now_s += LIFETIME_S - 1
+    assert gate.decide(ask(world.token())) is None
+    world.now_s += 1
+    assert status(gate.decide(ask(world.token(sub="another")))) == 503
+
+
+def test_a_key_set_that_is_none_counts_as_no_answer() -> None:
+    ring = KeyRing(lambda: b"<html>", lambda: 0.0)
+    with pytest.raises(KeysUnavailableError):
+        ring.current()
+
+
+def test_health_is_open_on_the_spot_only() -> None:
+    gate = World().gate()
+    assert gate.decide(Request("GET", "/health", (), {}, "127.0.0.1")) is None
+    forwarded = {"x-forwarded-for": "203.0.113.9"}
+    assert status(gate.decide(Request("GET", "/health", (), forwarded, "127.0.0.1"))) == 401
+    assert status(gate.decide(Request("GET", "/health", (), {}, "172.29.0.10"))) == 401
+    assert status(gate.decide(Request("GET", "/system", (), {}, "127.0.0.1"))) == 401
+
+
+def explain(token: str | None, method: str, uri: str) -> int:
+    """Return the status that a refused public request is given."""
+    world = World()
+    token = world.token(clinic_ids=["clinic-b"]) if token else None
+    request = ask(token, "/clinic-access/refusal", x_original_method=method, x_original_uri=uri)
+    assert world.gate().decide(request) is None
+    return world.gate().explain(request).status
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "expected"),
+    [
+        ("GET", STUDY, 404),
+        ("HEAD", STUDY, 404),
+        ("GET", "/dicom-web/studies/1.2.9/metadata?x=1", 404),
+        ("GET", "/orthanc/system", 403),
+        ("GET", "/dicom-web/servers", 404),
+        ("GET", "/studies?_method=delete", 404),
+        ("POST", "/dicom-web/studies", 403),
+        ("DELETE", STUDY, 404),
+    ],
+)
+def test_a_refusal_is_explained_by_what_was_asked(method: str, uri: str, expected: int) -> None:
+    assert explain("b", method, uri) == expected
+    assert explain(None, method, uri) == 401
+
+
+def test_a_repeated_key_of_wado_uri_is_seen_in_the_uri_as_it_was_written() -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    query = (("requestType", "WADO"), ("studyUID", "1.2"), ("seriesUID", "3"), ("objectUID", "4"))
+    written = "/wado?" + "&".join(f"{key}={value}" for key, value in query)
+
+    def decide(uri: str) -> int:
+        headers = {"authorization": f"Bearer {token}", "x-original-uri": uri}
+        return status(gate.decide(Request("GET", "/wado", query, headers, "172.29.0.10")))
+
+    assert decide(written) == 200
+    for uri in (f"{written}&studyUID=1.2", f"{written}&%73tudyUID=9", "/wado", "/wado?studyUID=9"):
+        assert decide(uri) == 404
+
+
+def test_a_cache_forgets_by_time_and_by_number() -> None:
+    now = [0.0]
+    cache: ExpiringCache[int, int] = ExpiringCache(3, lambda: now[0])
+    for key in range(5):
+        cache.put(key, key * key, lifetime_s=10)
+    assert [cache.get(key) for key in range(5)] == [None, None, 4, 9, 16]
+    now[0] = 10
+    assert [cache.get(key) for key in range(5)] == [None] * 5

@@ -1,0 +1,158 @@
+"""An archive and an identity provider in memory, spoken to over HTTP on the loopback device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from dicom_importer.archive import identifier
+from unit.importer.building import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydicom.dataset import Dataset
+
+
+@dataclass(slots=True)
+class Stored:
+    """One instance that the archive holds, and how the archive names what is above it."""
+
+    content: bytes
+    tags: Dataset
+
+    @property
+    def uids(self) -> tuple[str, str, str]:
+        """Study, series and SOP instance."""
+        tags = self.tags
+        return tags.StudyInstanceUID, tags.SeriesInstanceUID, tags.SOPInstanceUID
+
+    def id(self, level: int) -> str:
+        """Orthanc's identifier at level 1 (study) to 3 (instance)."""
+        return identifier(str(self.tags.get("PatientID", "")), *self.uids[:level])
+
+
+@dataclass(slots=True)
+class ScriptedArchive:
+    """Stores as Orthanc does; `script` may answer a store in its stead."""
+
+    instances: dict[str, Stored] = field(default_factory=dict)
+    script: list[Callable[[bytes], tuple[int, bytes] | None]] = field(default_factory=list)
+    away: bool = False
+    tokens: int = 0
+    stores: int = 0
+    url: str = ""
+
+    def answer(  # noqa: PLR0911 - one for each route
+        self, method: str, path: str, body: bytes, content_type: str
+    ) -> tuple[int, bytes]:
+        """Answer a request with a status and a body."""
+        match method, path.strip("/").split("/"):
+            case "POST", ["token"]:
+                self.tokens += 1
+                return 200, json.dumps({"access_token": "t", "expires_in": 300}).encode()
+            case _ if self.away:
+                return 503, b""
+            case "POST", ["dicom-web", "studies"]:
+                return self.store(body, content_type)
+            case "POST", ["tools", "lookup"]:
+                return 200, json.dumps(self.lookup(body.decode())).encode()
+            case "GET", ["studies" | "series" | "instances" as level, identifier]:
+                return self.resource(level, identifier)
+            case "GET", ["instances", identifier, *what] if identifier in self.instances:
+                content = self.instances[identifier].content
+                return 200, _md5(content) if what[-1] == "md5" else content
+            case _:
+                return 404, b""
+
+    def store(self, body: bytes, content_type: str) -> tuple[int, bytes]:
+        """Store the one part of a STOW-RS request; an older object is kept, with success."""
+        self.stores += 1
+        head = f"Content-Type: {content_type}\r\n\r\n".encode()
+        (part,) = list(message_from_bytes(head + body).walk())[1:]
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        scripted = self.script.pop(0)(content) if self.script else None
+        if scripted:
+            return scripted
+        held = Stored(content, parse(content))
+        self.instances.setdefault(held.id(3), held)
+        return 200, stow_answer(stored=held.uids[2])
+
+    def lookup(self, uid: str) -> list[dict[str, str]]:
+        """Find every resource of this UID."""
+        found = {
+            (kind, held.id(level))
+            for held in self.instances.values()
+            for level, kind in ((1, "Study"), (2, "Series"), (3, "Instance"))
+            if held.uids[level - 1] == uid
+        }
+        return [{"Type": kind, "ID": identifier, "Path": ""} for kind, identifier in found]
+
+    def resource(self, level: str, identifier: str) -> tuple[int, bytes]:
+        """Describe a study, a series or an instance; the first instance gives a study's tags."""
+        depth = ("studies", "series", "instances").index(level) + 1
+        for held in self.instances.values():
+            if held.id(depth) == identifier:
+                content = {
+                    "ParentStudy": held.id(1),
+                    "ParentSeries": held.id(2),
+                    "MainDicomTags": {
+                        "StudyInstanceUID": held.uids[0],
+                        "InstitutionName": held.tags.InstitutionName,
+                    },
+                    "PatientMainDicomTags": {"PatientID": held.tags.PatientID},
+                }
+                return 200, json.dumps(content).encode()
+        return 404, b""
+
+
+def stow_answer(stored: str = "", failed: str = "", reason: int | None = None) -> bytes:
+    """Return the answer that names one instance as stored or as failed."""
+    entry: dict[str, object] = {"00081155": {"vr": "UI", "Value": [stored or failed]}}
+    if reason is not None:
+        entry["00081197"] = {"vr": "US", "Value": [reason]}
+    answer: dict[str, object] = {"00081199": {"vr": "SQ"}}
+    if stored or failed:
+        answer["00081199" if stored else "00081198"] = {"vr": "SQ", "Value": [entry]}
+    return json.dumps(answer).encode()
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
+
+
+def serve(archive: ScriptedArchive) -> ThreadingHTTPServer:
+    """Answer for the archive until the returned server is shut down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Else each answer waits for the acknowledgement of its own head.
+        disable_nagle_algorithm = True
+
+        def _handle(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            content_type = self.headers.get("Content-Type") or ""
+            status, answer = archive.answer(self.command, self.path, body, content_type)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = _handle  # noqa: N815 - as http.server names them
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
+    archive.url = f"http://127.0.0.1:{server.server_port}"
+    return server

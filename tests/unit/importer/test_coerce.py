@@ -1,0 +1,190 @@
+"""The clinic is set, what was there is kept, and nothing else changes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, BinaryIO
+
+import pydicom
+import pytest
+from dicom_importer import coerce, compare, deflate, header
+from dicom_importer.header import INSTITUTION, ORIGINAL
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from unit.importer.building import SYNTAXES, dataset, encode, instance, parse, shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TIME = "20261124083300.123456+0000"
+
+
+@pytest.fixture
+def file() -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as made:
+        yield made
+
+
+def read(file: BinaryIO, content: bytes) -> header.Header:
+    file.seek(0)
+    file.truncate()
+    file.write(content)
+    file.flush()
+    file.seek(0)
+    return header.read(file, len(content), header.read_meta(file))
+
+
+def coerced(file: BinaryIO, content: bytes, clinic: str = "clinic-a", time: str = TIME) -> bytes:
+    found = read(file, content)
+    body = coerce.coerce(found, file.fileno(), len(content), clinic, time)
+    result = b"".join(body.chunks(file.fileno()))
+    assert len(result) == body.length
+    return result
+
+
+def rest(content: bytes) -> list[tuple[object, ...]]:
+    """Return every element but those that coercion is about."""
+    return [
+        (element.tag, element.VR, element.value)
+        for element in parse(content)
+        if element.tag not in (INSTITUTION, ORIGINAL, 0x00080000, 0x04000000)
+    ]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("institution", ["St. Elsewhere", "", None])
+def test_the_clinic_is_set_and_the_old_value_kept(
+    file: BinaryIO, syntax: str, institution: str | None
+) -> None:
+    content = instance(syntax, InstitutionName=institution)
+    result = parse(coerced(file, content))
+    assert result.InstitutionName == "clinic-a"
+    (item,) = result.OriginalAttributesSequence
+    assert item.ModifiedAttributesSequence[0].InstitutionName == (institution or "")
+    assert item.AttributeModificationDateTime == TIME
+    assert item.ModifyingSystem == coerce.MODIFYING_SYSTEM
+    assert item.SourceOfPreviousValues == "clinic-a"
+    assert item.ReasonForTheAttributeModification == "COERCE"
+    assert rest(coerced(file, content)) == rest(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "ExplVR_BigEnd.dcm", "JPEG2000.dcm", "rtplan.dcm"]
+)
+def test_every_other_byte_of_a_real_file_stays(file: BinaryIO, name: str) -> None:
+    content = shipped(name).read_bytes()
+    found = read(file, content)
+    body = coerce.coerce(found, file.fileno(), len(content), "clinic-a", TIME)
+    result = b"".join(body.chunks(file.fileno()))
+    assert parse(result).InstitutionName == "clinic-a"
+    restored, position = b"", 0
+    for splice in body.splices:
+        kept = splice.offset - len(restored)
+        restored += result[position : position + kept]
+        position += kept
+        assert result[position : position + len(splice.inserted)] == splice.inserted
+        position += len(splice.inserted)
+        restored += content[splice.offset : splice.offset + splice.deleted]
+    assert restored + result[position:] == content
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("undefined", [True, False])
+def test_items_that_others_left_are_kept(file: BinaryIO, syntax: str, *, undefined: bool) -> None:
+    other = Dataset()
+    other.ModifyingSystem = "PACS"
+    other.ReasonForTheAttributeModification = "CORRECT"
+    made = dataset(OriginalAttributesSequence=Sequence([other]))
+    made["OriginalAttributesSequence"].is_undefined_length = undefined
+    content = encode(made, syntax)
+    result = parse(coerced(file, content))
+    systems = [item.ModifyingSystem for item in result.OriginalAttributesSequence]
+    assert systems == ["PACS", coerce.MODIFYING_SYSTEM]
+    assert rest(coerced(file, content)) == rest(content)
+
+
+def test_the_old_value_is_kept_byte_for_byte_whatever_its_character_set(file: BinaryIO) -> None:
+    content = instance(SpecificCharacterSet="ISO_IR 100", InstitutionName="Spital Zürich Süd ")
+    old = b"LO\x12\x00Spital Z\xfcrich S\xfcd "
+    assert content.count(old) == 1
+    assert coerced(file, content).count(old) == 1
+
+
+def test_coercion_is_a_pure_function_of_file_clinic_and_time(file: BinaryIO) -> None:
+    content = instance()
+    assert coerced(file, content) == coerced(file, content)
+    assert coerced(file, content) != coerced(file, content, time=TIME.replace("33", "34"))
+
+
+def test_an_export_from_the_archive_comes_back_unchanged(file: BinaryIO) -> None:
+    once = coerced(file, instance())
+    assert coerced(file, once, time="20271231000000.000000+0000") == once
+
+
+def test_group_lengths_stay_true(file: BinaryIO) -> None:
+    group = b"\x08\x00\x00\x00UL\x04\x00"
+    content = instance()
+    start = content.index(b"\x08\x00\x16\x00UI")
+    length = (content.index(b"\x10\x00\x20\x00LO") - start).to_bytes(4, "little")
+    content = content[:start] + group + length + content[start:]
+    result = coerced(file, content)
+    at = result.index(group) + len(group)
+    told = int.from_bytes(result[at : at + 4], "little")
+    assert told == result.index(b"\x10\x00\x20\x00LO") - (at + 4)
+
+
+def test_a_deflated_file_stays_deflated_and_whole(file: BinaryIO, tmp_path: Path) -> None:
+    content = shipped("image_dfl.dcm").read_bytes()
+    file.write(content)
+    file.seek(0)
+    meta = header.read_meta(file)
+    assert header.is_deflated(meta)
+    with deflate.inflated(file, meta.dataset_start, tmp_path, 1 << 24) as plain:
+        size_bytes = os.fstat(plain.fileno()).st_size
+        found = header.read(plain, size_bytes, meta)
+        body = coerce.coerce(found, plain.fileno(), size_bytes, "clinic-a", TIME)
+        with deflate.deflated(body, plain, meta.dataset_start, tmp_path) as out:
+            out.seek(0)
+            result = out.read()
+    assert parse(result).InstitutionName == "clinic-a"
+    assert rest(result) == rest(content)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deflated_bomb_stops_at_the_limit(file: BinaryIO, tmp_path: Path) -> None:
+    made = dataset(PixelData=bytes(1 << 22))
+    content = encode(made, pydicom.uid.DeflatedExplicitVRLittleEndian)
+    assert len(content) < 1 << 14
+    file.write(content)
+    file.seek(0)
+    start = header.read_meta(file).dataset_start
+    with (
+        pytest.raises(Exception, match="too_large"),
+        deflate.inflated(file, start, tmp_path, 1 << 20),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_archives_copy_is_the_same_instance(file: BinaryIO, syntax: str) -> None:
+    content = instance(syntax)
+    copy = coerced(file, content)
+    ours = read(file, content)
+    with tempfile.TemporaryFile() as theirs:
+        assert compare.same(file, ours, theirs, read(theirs, copy))
+
+
+@pytest.mark.parametrize(
+    "change", [{"PixelData": bytes(16)}, {"PatientID": "P2"}, {"Rows": 5}, {"PatientName": "A"}]
+)
+def test_other_content_is_another_version(file: BinaryIO, change: dict[str, object]) -> None:
+    made = dataset()
+    content = encode(made)
+    for keyword, value in change.items():
+        setattr(made, keyword, value)
+    copy = coerced(file, encode(made))
+    ours = read(file, content)
+    with tempfile.TemporaryFile() as theirs:
+        assert not compare.same(file, ours, theirs, read(theirs, copy))

@@ -1,0 +1,79 @@
+"""The stack refuses to start where it cannot work, and says which and what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from stack import preflight
+from stack.certificate import ensure_certificate
+from stack.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stack.settings import Settings
+
+
+def settings(folder: Path, *lines: str) -> Settings:
+    """Return settings of a stack that does not run."""
+    env = folder / "env"
+    own = (
+        f"DATA_DIR={folder}/data",
+        "PROJECT=not-running",
+        "PUBLISH_ADDRESS=127.0.0.1",
+        "HTTP_PORT=18980",
+        "HTTPS_PORT=18943",
+    )
+    env.write_text("\n".join([*own, *lines]) + "\n")
+    return load(env)
+
+
+def test_a_host_that_can_run_it_has_no_problem(tmp_path: Path) -> None:
+    assert preflight.problems(settings(tmp_path)) == []
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"port {port} .*set HTTPS_PORT"):
+            preflight.refuse_if_impossible(settings(tmp_path, f"HTTPS_PORT={port}"))
+
+
+def test_too_little_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "DISK_FLOOR_BYTES", 2**60)
+    assert "DATA_DIR" in preflight.problems(settings(tmp_path))[0]
+
+
+def test_a_clock_behind_the_last_start_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    lock = tmp_path / "data" / ".lock"
+    lock.touch()
+    assert preflight.problems(settings(tmp_path)) == []
+    os.utime(lock, (time.time() + 7200, time.time() + 7200))
+    assert "2 hours behind" in preflight.problems(settings(tmp_path))[0]
+
+
+def test_a_certificate_for_another_name_or_a_foreign_key_is_refused(tmp_path: Path) -> None:
+    made = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        made.append(ensure_certificate(settings(folder, "PUBLIC_URL=https://pacs.example.org")))
+
+    def own(name: str, key: Path) -> list[str]:
+        lines = (
+            f"PUBLIC_URL=https://{name}",
+            f"TLS_CERTIFICATE={made[0].chain}",
+            f"TLS_CERTIFICATE_KEY={key}",
+        )
+        return preflight.problems(settings(tmp_path, *lines))
+
+    assert own("pacs.example.org", made[0].key) == []
+    assert "is not for other.example.org" in own("other.example.org", made[0].key)[0]
+    assert "does not belong" in own("pacs.example.org", made[1].key)[0]
+    assert "no such file" in own("pacs.example.org", tmp_path / "absent.key")[0]

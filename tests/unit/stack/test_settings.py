@@ -1,0 +1,71 @@
+"""Settings are read from one file and refused with a sentence that names what to set."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from stack.settings import DEFAULTS, SettingsError, load, read_env
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write an env file."""
+    path = folder / "env"
+    path.write_text(text)
+    return path
+
+
+def test_an_absent_file_means_the_documented_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path / "absent")
+    assert settings.values == read_env(DEFAULTS)
+    assert settings.public_url.startswith("https://")
+
+
+def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_path: Path) -> None:
+    settings = load(
+        write(tmp_path, "PUBLIC_URL=https://pacs.example.org:8443\nBACKEND_SUBNET=10.9.8.0/24\n")
+    )
+    assert settings.host_name == "pacs.example.org"
+    assert settings.prefix("BACKEND") == "10.9.8"
+    assert settings.dynamic_range("BACKEND") == "10.9.8.128/25"
+    assert settings.prefix("FRONTEND") == "172.28.0"
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("PUBLIC_URL=http://x", "PUBLIC_URL"),
+        ("PUBLIC_URL=https://x/", "PUBLIC_URL"),
+        ("HTTPS_PORT=0", "HTTPS_PORT"),
+        ("HTTP_PORT=a", "HTTP_PORT"),
+        ("COOLDOWN_S=0", "COOLDOWN_S"),
+        ("DATA_DIR=relative", "DATA_DIR"),
+        ("PROJECT=A b", "PROJECT"),
+        ("BACKEND_SUBNET=10.0.0.1/8", "BACKEND_SUBNET"),
+        ("BACKEND_SUBNET=10.0.0.0/28", "BACKEND_SUBNET"),
+        ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
+        ("TLS_CERTIFICATE=/x.crt", "TLS_CERTIFICATE"),
+        ("COLDOWN_S=5", "COLDOWN_S"),
+        ("just words", "KEY=VALUE"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(
+    tmp_path: Path, line: str, named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load(write(tmp_path, line + "\n"))
+
+
+def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
+    text = (DEFAULTS.parent / "compose.yml").read_text()
+    named = set(re.findall(r"\$\{([A-Z_]+)", text))
+    derived = {
+        n
+        for n in named
+        if n.startswith(("IMAGE_", "INPUTS_")) or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY"))
+    }
+    assert named - derived <= read_env(DEFAULTS).keys()
