@@ -62,19 +62,23 @@ def down(settings: Settings) -> None:
 def logs(settings: Settings, service: str) -> None:
     """Follow a service's log until interrupted."""
     if service not in SERVICES:
-        message = f"there is no service {service!r}; the services are {', '.join(SERVICES)}"
-        raise SettingsError(message)
+        known = ", ".join(SERVICES)
+        raise SettingsError(f"there is no service {service!r}; the services are {known}")
     os.execvpe("podman", ["podman", "logs", "-f", settings.container(service)], environment())  # noqa: S606, S607 - replaces this process
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the stack's lock: two commands that change it run one after the other."""
-    parent = preflight.existing_parent(settings.data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True) if os.access(parent, os.W_OK) else None
-    with (settings.data_dir / ".lock").open("w") as lock:
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the stack's lock: two commands that change it run one after the other.
+
+    The lock's time is that of the last command's end, by which a clock that went back is noticed.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = settings.data_dir / preflight.LOCK
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+        os.utime(path)
 
 
 def main(argv: list[str]) -> int:
@@ -108,7 +112,7 @@ def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "build":
         images.build(settings.values["DEBIAN_MIRROR"])
         return 0
-    with _alone(settings):
+    with alone(settings):
         if given.command in ("up", "demo"):
             up(settings)
         if given.command == "demo":

@@ -20,6 +20,7 @@ MEMORY_FLOOR_BYTES = 3 * 2**30
 # No clock of a machine that can run this is before this day.
 EARLIEST_CLOCK_S = 1_780_000_000
 CLOCK_TOLERANCE_S = 300
+LOCK = ".lock"
 
 
 def problems(settings: Settings) -> list[str]:
@@ -79,7 +80,7 @@ def _memory(_: Settings) -> list[str]:
 
 
 def _clock(settings: Settings) -> list[str]:
-    lock = settings.data_dir / ".lock"
+    lock = settings.data_dir / LOCK
     last_seen_s = lock.stat().st_mtime if lock.exists() else EARLIEST_CLOCK_S
     behind_s = max(EARLIEST_CLOCK_S, last_seen_s) - time.time()
     if behind_s < CLOCK_TOLERANCE_S:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from stack import preflight
+from stack.__main__ import alone
 from stack.certificate import ensure_certificate
 from stack.settings import SettingsError, load
 
@@ -57,6 +58,18 @@ def test_a_clock_behind_the_last_start_is_said(tmp_path: Path) -> None:
     assert preflight.problems(settings(tmp_path)) == []
     os.utime(lock, (time.time() + 7200, time.time() + 7200))
     assert "2 hours behind" in preflight.problems(settings(tmp_path))[0]
+
+
+def test_the_lock_tells_when_the_last_command_ended_and_not_when_this_one_began(
+    tmp_path: Path,
+) -> None:
+    stack = settings(tmp_path)
+    with alone(stack):
+        lock = stack.data_dir / preflight.LOCK
+    os.utime(lock, (later := time.time() + 7200, later))
+    with alone(stack), pytest.raises(SettingsError, match="2 hours behind"):
+        preflight.refuse_if_impossible(stack)
+    assert abs(lock.stat().st_mtime - time.time()) < 60
 
 
 def test_a_certificate_for_another_name_or_a_foreign_key_is_refused(tmp_path: Path) -> None:
