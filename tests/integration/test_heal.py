@@ -51,6 +51,20 @@ def test_when_a_container_is_killed_the_stack_heals_without_hands(
     )
 
 
+def test_the_services_come_up_in_any_order(stack: Stack) -> None:
+    containers = [stack.container(service) for service in LASTING]
+    podman("stop", "-t", "30", *containers)
+    assert len(ailing(stack)) == len(LASTING)
+    for container in reversed(containers):
+        podman("start", container)
+    wait_until(
+        lambda: not ailing(stack),
+        150,
+        "every service is healthy after a start from the door to the database",
+        lambda: f"not healthy: {ailing(stack)}",
+    )
+
+
 def test_after_the_kills_a_study_still_reaches_its_physician(
     stack: Stack, reader: Callable[[str], Reader]
 ) -> None:
