@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,11 @@ def serve(
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # seconds that a silent client may hold a thread
+
+        def handle(self) -> None:
+            # Whoever has seen the status line may hang up, as the health check does.
+            with suppress(ConnectionError):
+                super().handle()
 
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import struct
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -88,6 +91,26 @@ def test_health_and_metrics_are_all_that_is_served(importer: Importer) -> None:
         importer.clock.now_s += 3600
         with pytest.raises(HTTPError, match="503"):
             urlopen(f"{base}/health", timeout=5)  # noqa: S310
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_client_that_hangs_up_is_no_error(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = importer.service
+    server = web.serve("127.0.0.1", 0, service.health, service.metrics.registry)
+    ended, errors = threading.Event(), []
+    monkeypatch.setattr(server, "handle_error", lambda *request: errors.append(request))
+    monkeypatch.setattr(server, "shutdown_request", lambda r: (r.close(), ended.set()))
+    try:
+        with socket.create_connection(server.server_address[:2]) as client:
+            client.sendall(b"GET /health HTTP/1.0\r\n")
+            at_once = struct.pack("ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        assert ended.wait(timeout=10)
+        assert errors == []
     finally:
         server.shutdown()
         server.server_close()
