@@ -45,15 +45,8 @@ pg_ctl start --pgdata="$data" --wait --timeout=600 --silent \
 for name in orthanc keycloak; do
   # The password reaches psql by file and the server by socket; a failing statement is not logged, for it would show it.
   PGOPTIONS='-c log_min_error_statement=panic' \
-    psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --host="$socket" --dbname=postgres \
-    --set=name="$name" --set=secret="/run/secrets/${name}_db_password" <<'SQL'
-\set password `cat :'secret'`
-SELECT format('CREATE ROLE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
-ALTER ROLE :"name" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD :'password';
-SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
-  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
-REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
-SQL
+    psql --quiet --no-psqlrc --host="$socket" --dbname=postgres --file=/etc/postgresql/roles.sql \
+    --set=name="$name" --set=secret="/run/secrets/${name}_db_password"
 done
 trap - EXIT INT TERM
 pg_ctl stop --pgdata="$data" --mode=fast --silent

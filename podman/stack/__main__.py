@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack import (
+    alerts,
     certificate,
     credentials,
     demo,
@@ -41,6 +42,10 @@ def up(settings: Settings) -> None:
     files.write_if_changed(
         settings.data_dir / "config" / "site.conf",
         site_conf(settings, own_authority=tls.own_authority),
+    )
+    files.write_if_changed(
+        settings.data_dir / "config" / "alertmanager.json",
+        alerts.alertmanager_json(alerts.BASE.read_text(), settings),
     )
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 COMPOSE_FILE = PODMAN_DIR / "compose.yml"
-SERVICES = ("postgresql", "keycloak", "orthanc", "importer", "realm", "ohif", "nginx")
+SERVICES = (
+    "postgresql",
+    "keycloak",
+    "orthanc",
+    "importer",
+    "realm",
+    "ohif",
+    "nginx",
+    "alertmanager",
+    "prometheus",
+)
 ONE_SHOT = ("realm",)
 
 
@@ -46,6 +56,7 @@ def inputs(settings: Settings, service: str) -> list[Path]:
         message = f"{COMPOSE_FILE} has no service {service}"
         raise CommandError(message)
     mounted = re.findall(r"^      - (\S+?):\S+:ro$", block[1], re.MULTILINE)
+    mounted += re.findall(r"^    env_file: \[(\S+)\]$", block[1], re.MULTILINE)
     paths = [Path(m.replace("${DATA_DIR}", str(settings.data_dir))) for m in mounted]
     secrets = [
         settings.data_dir / "secrets" / f"{service}.{readers[service][0]}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import pwd
 import secrets
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
 UIDS = {
     "nginx": 7101,
@@ -18,6 +22,8 @@ UIDS = {
     "postgresql": 7105,
     "importer": 7106,
     "realm": 7107,
+    "prometheus": 7108,
+    "alertmanager": 7109,
 }
 
 # The value behind each secret, and who reads it in which form under which file name.
@@ -38,9 +44,15 @@ READERS = {
         "importer": ("orthanc_api_secret", "{}"),
         "realm": ("orthanc_api_secret", "{}"),
     },
-    "monitoring_secret": {"realm": ("monitoring_secret", "{}")},
+    "monitoring_secret": {
+        "realm": ("monitoring_secret", "{}"),
+        "prometheus": ("monitoring_secret", "{}"),
+    },
     "grafana_secret": {"realm": ("grafana_secret", "{}")},
-    "smtp_password": {"realm": ("smtp_password", "{}")},
+    "smtp_password": {
+        "realm": ("smtp_password", "{}"),
+        "alertmanager": ("smtp_password", "{}"),
+    },
 }
 GIVEN_BY_OPERATOR = {"smtp_password"}
 
@@ -57,22 +69,75 @@ def write_private(path: Path, text: str, uid: int, mode: int = 0o400) -> None:
     part.rename(path)
 
 
-def ensure_secrets(folder: Path) -> None:
-    """Make every missing secret; what exists is kept, each reader's copy follows the value."""
+def ensure_secrets(
+    folder: Path, owners: Mapping[str, int] = UIDS, given: Mapping[str, Path] | None = None
+) -> None:
+    """Make every missing secret; what exists is kept, each reader's copy follows the value.
+
+    What only the operator can give lies in a file of its own, which is empty until then.
+    `owners` are the user ids of the services that get their copies, `given` the files of
+    values that are kept elsewhere; raises OSError when one of these cannot be read and
+    ValueError when it is empty or for no secret.
+    """
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     values = folder / "values.json"
     known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
     wanted = {
-        name: known.get(name) or ("" if name in GIVEN_BY_OPERATOR else secrets.token_urlsafe(32))
+        name: known.get(name) or secrets.token_urlsafe(32)
         for name in READERS
+        if name not in GIVEN_BY_OPERATOR
     }
     if wanted != known:
         write_private(values, json.dumps(wanted, indent=1), 0)
+    wanted |= {name: _given(folder / name) for name in GIVEN_BY_OPERATOR}
+    wanted |= {name: _kept_elsewhere(name, path) for name, path in (given or {}).items()}
     for name, readers in READERS.items():
         for service, (file, form) in readers.items():
+            if service not in owners:
+                continue
             path = folder / f"{service}.{file}"
-            if name in GIVEN_BY_OPERATOR and path.exists():
-                os.chown(path, UIDS[service], UIDS[service])
-                path.chmod(0o400)
-            elif not path.exists() or path.read_text() != form.format(wanted[name]):
-                write_private(path, form.format(wanted[name]), UIDS[service])
+            text, owner = form.format(wanted[name]), owners[service]
+            if not path.exists() or path.read_text() != text or path.stat().st_uid != owner:
+                write_private(path, text, owner)
+
+
+def _given(path: Path) -> str:
+    if not path.exists():
+        write_private(path, "", 0, 0o600)
+    os.chown(path, 0, 0)
+    path.chmod(0o600)
+    return path.read_text().strip()
+
+
+def _kept_elsewhere(name: str, path: Path) -> str:
+    if name not in READERS:
+        raise ValueError(f"there is no secret {name}; the secrets are {', '.join(READERS)}")
+    value = path.read_text().strip()
+    if not value:
+        raise ValueError(f"{path}, the file of the secret {name}, is empty")
+    return value
+
+
+def main(argv: list[str]) -> int:
+    """Make the secrets where systemd runs the services: by their users' names."""
+    parser = argparse.ArgumentParser(prog="credentials", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--owner", action="append", default=[], metavar="SERVICE:USER")
+    parser.add_argument("--value", action="append", default=[], metavar="SECRET:FILE")
+    words = parser.parse_args(argv)
+    owners = dict(word.split(":", 1) for word in words.owner)
+    given = dict(word.split(":", 1) for word in words.value)
+    try:
+        ensure_secrets(
+            words.folder,
+            {service: pwd.getpwnam(user).pw_uid for service, user in owners.items()},
+            {name: Path(path) for name, path in given.items()},
+        )
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"secrets: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

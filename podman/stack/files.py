@@ -1,4 +1,4 @@
-"""The data directory: folders with their owners, the generated site.conf, configuration snapshots."""
+"""The data directory: folders with their owners, generated configuration, configuration snapshots."""
 
 from __future__ import annotations
 
@@ -35,9 +35,12 @@ def prepare(settings: Settings) -> None:
     own(data / "dicom", "orthanc", 0o700)
     own(data / "postgresql", "postgresql", 0o700)
     own(data / "importer", "importer", 0o700)
+    own(data / "prometheus", "prometheus", 0o700)
+    own(data / "alertmanager", "alertmanager", 0o700)
     (data / "audit").mkdir(mode=0o755, exist_ok=True)
     own(data / "audit" / "importer", "importer", 0o700)
     own(data / "files", "importer", 0o755)
+    (data / "acme-challenge").mkdir(mode=0o755, exist_ok=True)
     for name in CLINIC_FOLDERS:
         own(data / "files" / name, "importer", 0o755)
         link = data / name
@@ -77,6 +80,7 @@ def snapshot(settings: Settings) -> Path | None:
     ]
     sources += [
         settings.data_dir / "config" / "site.conf",
+        settings.data_dir / "config" / "alertmanager.json",
         *([settings.env_file] if settings.env_file.exists() else []),
     ]
     mark = digest([*sources])

@@ -16,10 +16,11 @@ VERSIONS = PODMAN_DIR / "versions.env"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: its base image's name, the build context and what in it counts as input."""
+    """One image: its base image's name, its recipe, the build context and what counts as input."""
 
     name: str
     base: str
+    recipe: Path
     context: Path
     inputs: tuple[Path, ...]
 
@@ -27,7 +28,7 @@ class Image:
 def _image(name: str, base: str = "base", context: Path | None = None, *inputs: Path) -> Image:
     folder = PODMAN_DIR / name
     own = [p for p in (folder / "Containerfile", folder / "entrypoint.sh") if p.exists()]
-    return Image(name, base, context or folder, (*own, *inputs))
+    return Image(name, base, folder / "Containerfile", context or folder, (*own, *inputs))
 
 
 IMPORTER = TOP / "importer"
@@ -44,7 +45,9 @@ IMAGES = (
         IMPORTER / "pyproject.toml",
         IMPORTER / "requirements.txt",
     ),
-    _image("keycloak"),
+    _image("keycloak", "base", None, PODMAN_DIR / "keycloak" / "keycloak.conf"),
+    _image("prometheus"),
+    _image("alertmanager"),
 )
 
 
@@ -63,13 +66,13 @@ def digest(parts: list[bytes | Path]) -> str:
     return total.hexdigest()[:12]
 
 
-def tags() -> dict[str, str]:
-    """Return the tag of every image for the files as they are now, whether built or not."""
+def tags(images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
+    """Return the tag of each image for the files as they are now, whether built or not."""
     versions = VERSIONS.read_bytes()
     found = {}
     for name, suite in BASES.items():
         found[name] = f"{REPOSITORY}/{name}:{digest([suite.encode(), PODMAN_DIR / 'base'])}"
-    for image in IMAGES:
+    for image in images:
         found[image.name] = (
             f"{REPOSITORY}/{image.name}:{digest([versions, found[image.base].encode(), *image.inputs])}"
         )
@@ -81,10 +84,10 @@ def exists(tag: str) -> bool:
     return attempt(["podman", "image", "exists", tag]).returncode == 0
 
 
-def build(mirror: str) -> dict[str, str]:
-    """Build what is missing, with progress; returns the tag of every image."""
-    wanted = tags()
-    missing = [image for image in IMAGES if not exists(wanted[image.name])]
+def build(mirror: str, images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
+    """Build what is missing, with progress; returns the tag of each image."""
+    wanted = tags(images)
+    missing = [image for image in images if not exists(wanted[image.name])]
     bases = [
         name for name in BASES if any(i.base == name for i in missing) and not exists(wanted[name])
     ]
@@ -106,10 +109,9 @@ def build(mirror: str) -> dict[str, str]:
 
 
 def _build_one(image: Image, wanted: dict[str, str], versions: dict[str, str]) -> None:
-    recipe = PODMAN_DIR / image.name / "Containerfile"
     declared = {
         line.split()[1].partition("=")[0]
-        for line in recipe.read_text().splitlines()
+        for line in image.recipe.read_text().splitlines()
         if line.startswith("ARG ")
     }
     arguments = {"BASE": wanted[image.base]} | {k: v for k, v in versions.items() if k in declared}
@@ -129,7 +131,7 @@ def _build_one(image: Image, wanted: dict[str, str], versions: dict[str, str]) -
             wanted[image.name],
             *given,
         ),
-        *("-f", str(recipe), str(image.context)),
+        *("-f", str(image.recipe), str(image.context)),
         timeout_s=1800,
     )
 

@@ -145,6 +145,7 @@ def _are_networks(value: str) -> bool:
     return all(_is_network(item.strip()) for item in value.split(",") if item.strip())
 
 
+_MAILBOX = r'[^@\s,<>"]+@[^@\s,<>"]+'
 _PORT = (_is_port, "a port number")
 _POSITIVE = (_is_positive, "a whole number above 0")
 _NETWORK = (_is_container_network, "an IPv4 network of /24 or larger, such as 172.28.0.0/16")
@@ -158,6 +159,10 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "HTTP_PORT": _PORT,
     "HTTPS_PORT": _PORT,
     "SMTP_PORT": _PORT,
+    "ALERT_EMAIL": (
+        _matches(rf"|{_MAILBOX}( *, *{_MAILBOX})*"),
+        "mail addresses, separated by commas",
+    ),
     "COOLDOWN_S": _POSITIVE,
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
     "FRONTEND_SUBNET": _NETWORK,
@@ -174,4 +179,8 @@ def _check(values: dict[str, str], env_file: Path) -> None:
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_CERTIFICATE_KEY"]):
         raise SettingsError(
             f"{env_file}: set both TLS_CERTIFICATE and TLS_CERTIFICATE_KEY, or neither"
+        )
+    if values["ALERT_EMAIL"] and not (values["SMTP_HOST"] and values["SMTP_FROM"]):
+        raise SettingsError(
+            f"{env_file}: ALERT_EMAIL is set: set SMTP_HOST and SMTP_FROM too, by which its mail is sent"
         )

@@ -15,7 +15,7 @@ def site_conf(settings: Settings, *, own_authority: bool) -> str:
     """Return the text; strict transport only where browsers trust the certificate."""
     networks = "".join(f"    {network} 1;\n" for network in settings.admin_networks())
     return (
-        "# Written by `make up` from the settings.\n"
+        "# What differs from site to site; written from the settings.\n"
         + _constant("public_url", settings.public_url)
         + _constant("public_authority", settings.public_authority)
         + _constant("strict_transport_security", "" if own_authority else STRICT_TRANSPORT)

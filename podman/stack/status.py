@@ -1,7 +1,8 @@
-"""`make status`: health, versions, imports, disk and certificate at a glance."""
+"""`make status`: health, versions, imports, alerts, disk and certificate at a glance."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from email.utils import parsedate_to_datetime
@@ -22,7 +23,8 @@ CERTIFICATE_LOW_DAYS = 14
 
 def show(settings: Settings) -> bool:
     """Print the state; returns whether all is well."""
-    checks = [_services(settings), _imports(settings), _disk(settings), _certificate(settings)]
+    parts = (_services, _imports, _alerts, _disk, _certificate)
+    checks = [part(settings) for part in parts]
     say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
     return all(checks)
 
@@ -36,7 +38,7 @@ def _services(settings: Settings) -> bool:
     well = True
     for service in SERVICES:
         state = health.state(settings, service)
-        text = f"{service:11} {state:8} {_versions(settings, service)}"
+        text = f"{service:12} {state:8} {_versions(settings, service)}"
         well &= _line(text, well=state in ("healthy", "done"))
     return well
 
@@ -65,6 +67,17 @@ def _imports(settings: Settings) -> bool:
         well &= _line(
             f"clinic {clinic}: {pending} files pending, {failed} failed{hint}", well=not failed
         )
+    return well
+
+
+def _alerts(settings: Settings) -> bool:
+    amtool = ("amtool", "alert", "query", "--alertmanager.url=http://alertmanager:9093", "-ojson")
+    asked = attempt(["podman", "exec", settings.container("alertmanager"), *amtool])
+    well = True
+    # Where nobody answers, that was said of the service already.
+    for alert in json.loads(asked.stdout) if asked.returncode == 0 else []:
+        text = alert["annotations"].get("summary") or alert["labels"]["alertname"]
+        well &= _line(f"alert: {text}", well=alert["labels"].get("severity") != "critical")
     return well
 
 

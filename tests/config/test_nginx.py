@@ -103,7 +103,11 @@ def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
         site: "/etc/nginx/site.conf",
         certificate.chain: "/etc/nginx/tls/server.crt",
         certificate.key: "/run/secrets/server.key",
+        data_dir / "acme-challenge": "/var/lib/acme/acme-challenge",
     }
+    challenge = data_dir / "acme-challenge/.well-known/acme-challenge"
+    challenge.mkdir(parents=True)
+    (challenge / "proof").write_text("proof")
     volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
     hosts = [f"--add-host={name}:{NOBODY}" for name in SERVICES]
     hardening = ["--read-only", "--cap-drop=ALL", "--user=7101:7101", "--tmpfs=/tmp"]
@@ -117,7 +121,7 @@ def front(
     """Provide nginx with nothing behind it."""
     name = f"nginx-alone-{secrets.token_hex(4)}"
     published = [f"--publish=127.0.0.1:{p}:{c}" for p, c in zip(ports, (80, 443), strict=True)]
-    podman("run", "--detach", f"--name={name}", *published, *options, image("nginx"), "nginx")
+    podman("run", "--detach", f"--name={name}", *published, *options, image("nginx"))
     session = stacks.Session(data_dir / "tls" / "ca.crt")
     alone = Front(f"https://localhost:{ports[1]}", f"http://localhost:{ports[0]}", session, name)
 
@@ -137,7 +141,9 @@ def front(
 def test_nginx_accepts_its_configuration(
     path: str, options: list[str], image: Callable[[str], str]
 ) -> None:
-    check = ["nginx", "-e", "stderr", "-t", "-c", path]
+    # The viewer's own file says where its process id goes, the front door's caller does.
+    pid = ["-g", "pid /tmp/nginx.pid;"] if path.startswith("/etc/nginx") else []
+    check = ["nginx", "-e", "stderr", "-t", "-c", path, *pid]
     done = attempt(["podman", "run", "--rm", *options, image("nginx"), *check])
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
@@ -165,6 +171,57 @@ def test_plain_http_and_other_host_names_are_sent_to_the_public_address(front: F
     assert [(a.status_code, a.headers["Location"]) for a in (plain, other)] == [
         (307, f"{front.url}/viewer?a=b")
     ] * 2
+
+
+def test_a_certificate_authority_finds_its_proof_over_plain_http_and_nothing_else(
+    front: Front,
+) -> None:
+    def get(path: str) -> requests.Response:
+        return front.session.get(front.plain_url + path, allow_redirects=False, timeout=10)
+
+    proof = get("/.well-known/acme-challenge/proof")
+    assert (proof.status_code, proof.text) == (200, "proof")
+    assert get("/.well-known/acme-challenge/other").status_code == 404
+    assert get("/.well-known/acme-challenge/").status_code == 404
+    assert get("/.well-known/other").status_code == 307
+
+
+def test_front_door_and_viewer_share_a_port_where_they_share_a_host(
+    options: list[str], image: Callable[[str], str], tmp_path: Path
+) -> None:
+    # As without containers: the viewer answers on its own address, the front door on all others.
+    name = f"nginx-shared-{secrets.token_hex(4)}"
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n127.0.10.12 ohif\n{NOBODY} keycloak orthanc\n")
+    hosts.chmod(0o644)
+    own = [o for o in options if not o.startswith(("--add-host", "--sysctl"))]
+    own.append(f"--volume={hosts}:/etc/hosts:ro")
+    viewer = ["nginx", "-e", "stderr", "-p", "/usr/share", "-c", "/etc/ohif/nginx.conf"]
+    sysctl = "--sysctl=net.ipv4.ip_unprivileged_port_start=0"
+    try:
+        podman(
+            *("run", "--detach", f"--name={name}", "--network=none", sysctl, *own),
+            *(image("nginx"), *viewer),
+        )
+        podman(
+            *("run", "--detach", f"--name={name}-front", f"--network=container:{name}", *own),
+            image("nginx"),
+        )
+
+        def answers() -> list[str]:
+            ask = "exec 3<>/dev/tcp/$0/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3"
+            found = [
+                attempt(["podman", "exec", name, "bash", "-c", ask, address]).stdout
+                for address in ("127.0.10.12", "127.0.0.1", "127.0.10.10")
+            ]
+            return [" ".join(line.split()[1:2]) for line in found]
+
+        wait_until(lambda: "" not in answers(), 20, "both answer")
+        for _ in range(5):
+            assert answers() == ["200", "307", "307"]
+    finally:
+        podman("rm", "--force", f"{name}-front")
+        podman("rm", "--force", name)
 
 
 @pytest.mark.parametrize("path", ["/", "/auth/realms/dicom/login-actions/authenticate"])

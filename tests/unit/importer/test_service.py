@@ -103,9 +103,14 @@ def test_a_client_that_hangs_up_is_no_error(
     server = web.serve("127.0.0.1", 0, service.health, service.metrics.registry)
     ended, errors = threading.Event(), []
     monkeypatch.setattr(server, "handle_error", lambda *request: errors.append(request))
-    monkeypatch.setattr(server, "shutdown_request", lambda r: (r.close(), ended.set()))
+
+    def shut_down(request: socket.socket) -> None:
+        request.close()
+        ended.set()
+
+    monkeypatch.setattr(server, "shutdown_request", shut_down)
     try:
-        with socket.create_connection(server.server_address[:2]) as client:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
             client.sendall(b"GET /health HTTP/1.0\r\n")
             at_once = struct.pack("ii", 1, 0)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)

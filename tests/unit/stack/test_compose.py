@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from stack import compose
-from stack.credentials import READERS, ensure_secrets
+from stack.alerts import BASE, alertmanager_json
+from stack.credentials import GIVEN_BY_OPERATOR, READERS, ensure_secrets
 from stack.files import prepare, snapshot, write_if_changed
 from stack.images import digest
 from stack.settings import load
@@ -38,17 +39,20 @@ def test_the_services_are_those_of_the_compose_file() -> None:
 
 def test_every_secret_that_compose_mounts_is_made(settings: Settings) -> None:
     declared = yaml.safe_load(compose.COMPOSE_FILE.read_text())["secrets"]
-    made = {p.name for p in (settings.data_dir / "secrets").iterdir()} - {"values.json"}
+    made = {p.name for p in (settings.data_dir / "secrets").iterdir()}
+    made -= {"values.json", *GIVEN_BY_OPERATOR}
     assert declared.keys() == made
     assert {f"{s}.{form[0]}" for readers in READERS.values() for s, form in readers.items()} == made
 
 
-def test_every_read_only_mount_and_secret_counts_as_input(settings: Settings) -> None:
+def test_every_read_only_mount_secret_and_environment_file_counts_as_input(
+    settings: Settings,
+) -> None:
     for name, service in yaml.safe_load(compose.COMPOSE_FILE.read_text())["services"].items():
         found = {str(p) for p in compose.inputs(settings, name)}
-        assert len(found) == sum(v.endswith(":ro") for v in service["volumes"]) + len(
-            service.get("secrets", ())
-        ), name
+        mounted = sum(v.endswith(":ro") for v in service["volumes"])
+        others = [*service.get("secrets", ()), *service.get("env_file", ())]
+        assert len(found) == mounted + len(others), name
 
 
 def test_a_changed_secret_changes_the_hash_of_its_readers_only(settings: Settings) -> None:
@@ -63,6 +67,8 @@ def test_a_changed_secret_changes_the_hash_of_its_readers_only(settings: Setting
 def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settings) -> None:
     site = settings.data_dir / "config" / "site.conf"
     write_if_changed(site, site_conf(settings, own_authority=True))
+    alerts = alertmanager_json(BASE.read_text(), settings)
+    write_if_changed(settings.data_dir / "config" / "alertmanager.json", alerts)
     first = snapshot(settings)
     assert first
     assert snapshot(settings) is None
@@ -70,7 +76,9 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
-    assert {"compose.yml", "env", "site.conf", "nginx/nginx.conf"} <= set(names)
+    assert {"alertmanager.json", "compose.yml", "env", "site.conf", "nginx/nginx.conf"} <= set(
+        names
+    )
     assert not [n for n in names if "secret" in n or n.endswith(".key")]
 
 

@@ -1,0 +1,100 @@
+"""What is watched, who is told and when: accepted by the programs that read it, and each alert proven on numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from stack.alerts import BASE, alertmanager_json
+from stack.settings import PODMAN_DIR, load
+from stack.shell import attempt
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+PROMETHEUS = PODMAN_DIR / "prometheus"
+RULES = PROMETHEUS / "rules" / "stack.yml"
+RULES_TEST = Path(__file__).with_name("alerts.yml")
+MAIL = "SMTP_HOST=mail.example.org\nSMTP_FROM=pacs@example.org\nALERT_EMAIL=it@example.org\n"
+# Clinics and programs, by their own names; a label of anything else could be somebody's data.
+LABELS = {"clinic_id", "integration", "job"}
+
+
+def run(
+    tag: str, program: str, *args: str, mounts: dict[Path, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of an image on files, as the image's own user and without a network."""
+    volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
+    options = ["--network=none", "--no-healthcheck", "--read-only", "--cap-drop=ALL"]
+    return attempt(
+        ["podman", "run", "--rm", *options, *volumes, f"--entrypoint={program}", tag, *args]
+    )
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        ("check", "config", "/etc/prometheus/prometheus.yml"),
+        ("check", "rules", "--lint-fatal", "/etc/prometheus/rules/stack.yml"),
+        ("test", "rules", "/alerts.yml"),
+    ],
+    ids=" ".join,
+)
+def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
+    check: tuple[str, ...], image: Callable[[str], str], tmp_path: Path
+) -> None:
+    secret = tmp_path / "monitoring_secret"
+    secret.touch()
+    mounts = {
+        PROMETHEUS / "prometheus.yml": "/etc/prometheus/prometheus.yml",
+        PROMETHEUS / "rules": "/etc/prometheus/rules",
+        RULES_TEST: "/alerts.yml",
+        secret: "/run/secrets/monitoring_secret",
+    }
+    done = run(image("prometheus"), "promtool", *check, mounts=mounts)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_proven_to_fire_and_to_be_silent_before_and_after() -> None:
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    proven: dict[str, list[bool]] = {}
+    for case in yaml.safe_load(RULES_TEST.read_text())["tests"]:
+        for at in case["alert_rule_test"]:
+            proven.setdefault(at["alertname"], []).append("exp_alerts" in at)
+    assert proven == {rule["alert"]: [False, True, False] for rule in group["rules"]}
+
+
+def test_every_alert_has_a_severity_and_sentences_that_show_names_only() -> None:
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]:
+        assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
+        assert rule["annotations"].keys() == {"summary", "description"}, rule["alert"]
+        text = " ".join(rule["annotations"].values())
+        assert text.endswith("."), rule["alert"]
+        shown = {part.partition("}}")[0].strip() for part in text.split("$labels.")[1:]}
+        assert shown <= LABELS, rule["alert"]
+
+
+@pytest.mark.parametrize(
+    "mail", ["", MAIL, MAIL + "SMTP_USER=pacs\n"], ids=["none", "open", "user"]
+)
+def test_alertmanager_accepts_what_is_generated(
+    mail: str, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text(mail)
+    config = tmp_path / "alertmanager.json"
+    config.write_text(alertmanager_json(BASE.read_text(), load(tmp_path / "env")))
+    done = run(
+        image("alertmanager"), "amtool", "check-config", "/a.json", mounts={config: "/a.json"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_file_that_ships_names_no_site_and_no_secret() -> None:
+    base = json.loads(BASE.read_text())
+    assert base["global"] == {"smtp_auth_password_file": "/run/secrets/smtp_password"}
+    assert "@" not in BASE.read_text()

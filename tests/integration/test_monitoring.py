@@ -1,0 +1,124 @@
+"""Everything that counts itself is watched, a failure reaches the alerts, and nobody outside sees either."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from harness.drop import drop_files
+from harness.wait import wait_until
+from stack import status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.people import People
+    from harness.stack import Stack
+
+WATCHED = {"alertmanager", "importer", "keycloak", "orthanc", "prometheus"}
+# Two scrapes and two evaluations, which are 30 s apart, and the time to group.
+ALERT_TIMEOUT_S = 150
+
+
+def query(stack: Stack, expression: str) -> list[tuple[dict[str, str], float]]:
+    """Ask Prometheus for the present value of each series."""
+    url = "http://prometheus:9090"
+    asked = stack.exec("prometheus", "promtool", "query", "instant", "-o", "json", url, expression)
+    assert asked.returncode == 0, asked.stderr
+    return [(item["metric"], float(item["value"][1])) for item in json.loads(asked.stdout)]
+
+
+def amtool(stack: Stack, *args: str) -> str:
+    """Run amtool on the stack's Alertmanager; returns what it printed."""
+    url = "--alertmanager.url=http://alertmanager:9093"
+    done = stack.exec("alertmanager", "amtool", "alert", *args, url)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def alerts(stack: Stack, name: str) -> list[dict[str, str]]:
+    """Return the labels of the alerts of this name that Alertmanager holds."""
+    found = json.loads(amtool(stack, "query", "-o", "json", f"alertname={name}"))
+    return [alert["labels"] for alert in found]
+
+
+@contextmanager
+def posted(stack: Stack, summary: str, severity: str) -> Iterator[str]:
+    """Hold an alert of a new name."""
+    name = f"Test{secrets.token_hex(4)}"
+    words = (name, f"severity={severity}", f"--annotation=summary={summary}")
+    amtool(stack, "add", *words)
+    yield name
+    amtool(stack, "add", *words, f"--end={datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+def test_every_target_is_up_within_a_minute(stack: Stack) -> None:
+    wait_until(
+        lambda: {m["job"]: v for m, v in query(stack, "up")} == dict.fromkeys(WATCHED, 1.0),
+        60,
+        "every target is up",
+        lambda: f"{query(stack, 'up')}\n{stack.logs('prometheus')}",
+    )
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "alertmanager_notifications_failed_total",
+        "dicom_importer_archive_up",
+        "jvm_memory_used_bytes",
+        "orthanc_up_time_s",
+        "prometheus_config_last_reload_successful",
+    ],
+)
+def test_what_a_target_counts_arrives(stack: Stack, metric: str) -> None:
+    wait_until(lambda: query(stack, metric), 60, f"{metric} is there")
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+def test_an_alert_is_held_and_shown_to_the_operator_until_it_ends(
+    stack: Stack, severity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = f"Posted by a test {secrets.token_hex(4)}."
+    with posted(stack, summary, severity) as name:
+        wait_until(lambda: alerts(stack, name), 20, "the alert is there")
+        status.show(stack.podman_settings)
+        mark = "!" if severity == "critical" else " "
+        assert f"\n{mark} alert: {summary}\n" in capsys.readouterr().out
+    wait_until(lambda: not alerts(stack, name), 20, "the alert has ended")
+
+
+def test_an_import_that_fails_is_reported_for_its_clinic(stack: Stack, people: People) -> None:
+    clinic = f"clinic-{secrets.token_hex(4)}"
+    people.clinic(clinic, "Clinic of the alert test")
+    counted = f'dicom_imports_total{{clinic_id="{clinic}", status="not_dicom"}}'
+    wait_until(lambda: query(stack, counted), 120, "Prometheus knows the clinic", stack.logs)
+    outcome = drop_files(stack, clinic, {"note.dcm": b"no DICOM at all" * 20})
+    reported = wait_until(
+        lambda: [a for a in alerts(stack, "ImportFailed") if a["clinic_id"] == clinic],
+        ALERT_TIMEOUT_S,
+        "the alert is there",
+        lambda: f"{query(stack, counted)}\n{stack.logs('prometheus')}",
+    )
+    assert reported == [{"alertname": "ImportFailed", "clinic_id": clinic, "severity": "warning"}]
+    for path in outcome.failed.values():
+        path.unlink()
+        path.with_name(path.name + ".error.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics", "/-/ready", "/api/v1/targets", "/api/v2/alerts", "/prometheus/", "/alertmanager/"],
+)
+def test_the_web_front_has_the_viewers_page_where_prometheus_has_its_own(
+    stack: Stack, path: str
+) -> None:
+    with stack.session() as session:
+        viewer = session.get(f"{stack.url}/")
+        answer = session.get(stack.url + path)
+    assert "ohif" in viewer.text.lower()
+    assert answer.text == viewer.text
