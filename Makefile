@@ -8,7 +8,7 @@ S ?= importer
 export PYTHONPATH := $(CURDIR)/podman
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user build test
+.PHONY: help setup demo up down status logs clinic user build test test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ up: setup ## bring the stack to what .env says; safe to repeat
 down: ## stop the stack; data stays
 	@$(STACK) down
 
-status: ## health, versions, imports, disk, certificate; fails unless all is well
+status: ## health, versions, imports, alerts, disk, certificate; fails unless all is well
 	@$(STACK) status
 
 logs: ## follow a service's log: make logs S=importer
@@ -43,3 +43,8 @@ build: setup ## build the images only
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
 	@.venv/bin/python -B -m pytest -c tests/pytest.ini $(T)
+
+test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
+	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
+	@podman/setup.sh --tests
+	@.venv/bin/python -B -m pytest -c tests/pytest.ini --nixpkgs '$(NIXPKGS)' tests/nixos

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from harness import stack as stacks
 from harness.dicomweb import Reader
+from harness.nix import TOOLS, Nix, copy_sources
 from harness.people import People
 from stack import images
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("suite", database=None, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-ORDER = ("unit", "config", "integration", "e2e", "security", "faults")
+ORDER = ("unit", "config", "nixos", "integration", "e2e", "security", "faults")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,8 +49,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="attached: the folder that holds inbox, processed and failed",
     )
     parser.addoption(
+        "--nixpkgs", type=Path, help="a nixpkgs tree, for tests/nixos (make test-nixos)"
+    )
+    parser.addoption(
         "--ca", default="", help="attached: the authority of the appliance's certificate"
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs a nixpkgs tree where none was given: `make test-nixos` says so."""
+    without = collection_path == stacks.TESTS / "nixos" and not config.getoption("--nixpkgs")
+    return True if without else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,3 +106,12 @@ def image() -> Callable[[str], str]:
     """Provide the tag of an image by name, built if need be."""
     tags = images.build("")
     return lambda name: tags[name]
+
+
+@pytest.fixture(scope="session")
+def nix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Nix:
+    """Provide Nix and the repository's files as a commit would hold them."""
+    tag = images.build("", (TOOLS,))[TOOLS.name]
+    tree: Path | None = request.config.getoption("--nixpkgs")
+    sources = copy_sources(tmp_path_factory.mktemp("sources"))
+    return Nix(tag, sources, tree.resolve() if tree else None)

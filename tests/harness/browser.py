@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, Response
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 # Root needs --no-sandbox; without the others Chromium talks to its maker's servers.
 ARGUMENTS = (
     "--disable-background-networking",
@@ -33,7 +34,7 @@ def trust(home: Path, authority: Path | None) -> None:
     """Make the certificate store that Chromium reads below its home directory."""
     store = home / ".pki" / "nssdb"
     store.mkdir(parents=True)
-    certutil = ["/usr/bin/certutil", "-d", f"sql:{store}"]
+    certutil = [shutil.which("certutil") or "/usr/bin/certutil", "-d", f"sql:{store}"]
     subprocess.run([*certutil, "-N", "--empty-password"], check=True)
     if authority:
         add = [*certutil, "-A", "-t", "C,,", "-n", "stack", "-i", str(authority)]

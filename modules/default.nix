@@ -1,0 +1,19 @@
+# The DICOM Web Viewer Stack as NixOS modules, one a service, in the order in which they need each other.
+{
+  imports = [
+    ./options.nix
+    ./names.nix
+    ./secrets.nix
+    ./hardening.nix
+    ./postgresql.nix
+    ./keycloak.nix
+    ./realm.nix
+    ./orthanc.nix
+    ./ohif.nix
+    ./importer.nix
+    ./nginx.nix
+    ./prometheus.nix
+    ./alertmanager.nix
+    ./command.nix
+  ];
+}

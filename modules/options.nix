@@ -1,0 +1,145 @@
+# What an operator sets, and what is said when it cannot work.
+{
+  config,
+  lib,
+  ...
+}: let
+  inherit (lib) concatLists hasPrefix mapAttrsToList mkEnableOption mkOption toInt;
+  inherit (lib.types) attrsOf int listOf nullOr port str strMatching;
+
+  inherit (import ./library.nix) readSettings;
+  cfg = config.services.dicom-stack;
+  defaults = readSettings ../podman/defaults.env;
+  inStore = path: path != null && hasPrefix builtins.storeDir path;
+in {
+  options.services.dicom-stack = {
+    enable = mkEnableOption "the DICOM Web Viewer Stack";
+    domain = mkOption {
+      type = strMatching "[a-z0-9]([a-z0-9.-]*[a-z0-9])?";
+      example = "pacs.example.org";
+      description = "Name under which browsers reach this host.";
+    };
+    acmeEmail = mkOption {
+      type = nullOr str;
+      default = null;
+      example = "it@example.org";
+      description = "Address for the certificate authority that makes and renews the certificate by ACME.";
+    };
+    certificateFile = mkOption {
+      type = nullOr str;
+      default = null;
+      example = "/var/lib/pacs/fullchain.pem";
+      description = "Certificate chain (PEM) for `domain`, where none is made by ACME.";
+    };
+    certificateKeyFile = mkOption {
+      type = nullOr str;
+      default = null;
+      example = "/run/secrets/pacs.key";
+      description = "Its key (PEM), readable by the group nginx.";
+    };
+    dataDir = mkOption {
+      type = strMatching "/[^:[:space:]]+";
+      default = defaults.DATA_DIR;
+      example = "/tank/dicom-stack";
+      description = "Where everything that must survive lies: archive, databases, inboxes, secrets.";
+    };
+    adminNetworks = mkOption {
+      type = listOf str;
+      default = [defaults.ADMIN_NETWORKS];
+      example = ["127.0.0.0/8" "192.168.7.0/24"];
+      description = "Networks from which Keycloak's admin console opens.";
+    };
+    interfaces = mkOption {
+      type = listOf str;
+      default = [];
+      example = ["enp3s0"];
+      description = "Network interfaces whose ports 80 and 443 are opened in the firewall; none means all.";
+    };
+    cooldownSeconds = mkOption {
+      type = int;
+      default = toInt defaults.COOLDOWN_S;
+      example = 120;
+      description = "A study is taken when nothing in it has changed for so many seconds.";
+    };
+    processedRetentionDays = mkOption {
+      type = int;
+      default = toInt defaults.PROCESSED_RETENTION_DAYS;
+      example = 90;
+      description = "Imported originals stay in processed/ for so many days.";
+    };
+    language = mkOption {
+      type = str;
+      default = defaults.LANGUAGE_TAG;
+      example = "de";
+      description = "Language of the login pages.";
+    };
+    alertEmail = mkOption {
+      type = listOf str;
+      default = [];
+      example = ["it@example.org"];
+      description = "Who is written to when something needs a person.";
+    };
+    mail = {
+      host = mkOption {
+        type = nullOr str;
+        default = null;
+        example = "mail.example.org";
+        description = "Mail server for password resets and alerts, spoken to with STARTTLS.";
+      };
+      port = mkOption {
+        type = port;
+        default = toInt defaults.SMTP_PORT;
+        example = 25;
+        description = "Its port.";
+      };
+      from = mkOption {
+        type = nullOr str;
+        default = null;
+        example = "pacs@example.org";
+        description = "Sender of the mails.";
+      };
+      user = mkOption {
+        type = nullOr str;
+        default = null;
+        example = "pacs";
+        description = "Account at the mail server; its password is the secret `smtp_password`.";
+      };
+    };
+    secretFiles = mkOption {
+      type = attrsOf str;
+      default = {};
+      example = {smtp_password = "/run/secrets/smtp_password";};
+      description = "Files that hold a secret's value, such as those of sops-nix; every other secret is made on first start.";
+    };
+  };
+
+  config.assertions = concatLists [
+    [
+      {
+        assertion = !cfg.enable || (cfg.acmeEmail != null) != (cfg.certificateFile != null && cfg.certificateKeyFile != null);
+        message = "services.dicom-stack: set either acmeEmail, or both certificateFile and certificateKeyFile.";
+      }
+      {
+        assertion = !inStore cfg.certificateKeyFile;
+        message = "services.dicom-stack.certificateKeyFile lies in the Nix store, which everyone can read; name a file outside, as a string.";
+      }
+      {
+        assertion = cfg.mail.host == null -> cfg.mail.user == null && cfg.alertEmail == [];
+        message = "services.dicom-stack: alertEmail and mail.user need mail.host.";
+      }
+      {
+        assertion = cfg.mail.host != null -> cfg.mail.from != null;
+        message = "services.dicom-stack: mail.host needs mail.from, the sender's address.";
+      }
+      {
+        assertion = cfg.mail.user != null -> cfg.secretFiles ? smtp_password;
+        message = "services.dicom-stack: mail.user needs secretFiles.smtp_password, a file that holds its password.";
+      }
+    ]
+    (mapAttrsToList (name: path: {
+        assertion = !inStore path;
+        message = "services.dicom-stack.secretFiles.${name} lies in the Nix store, which everyone can read; name a file outside, as a string.";
+      })
+      cfg.secretFiles)
+  ];
+}

@@ -1,0 +1,34 @@
+# Prometheus over podman/prometheus/: it watches every service of the stack and hands alerts on.
+{
+  config,
+  lib,
+  ...
+}: let
+  inherit (lib) mkIf;
+  cfg = config.services.dicom-stack;
+  names = lib.importJSON ./names.json;
+in {
+  config = mkIf cfg.enable {
+    services.prometheus = {
+      enable = true;
+      configText = builtins.readFile ../podman/prometheus/prometheus.yml;
+      # The secrets that it names exist on the appliance only.
+      checkConfig = "syntax-only";
+      extraFlags = ["--storage.tsdb.retention.size=5GB"];
+      listenAddress = names.prometheus;
+      retentionTime = "30d";
+      webExternalUrl = "http://prometheus:9090/";
+    };
+    environment.etc."prometheus/rules".source = ../podman/prometheus/rules;
+
+    services.dicom-stack = {
+      hardenedUnits = ["prometheus"];
+      secretReaders.prometheus = {
+        user = "prometheus";
+        units = ["prometheus"];
+        files = ["monitoring_secret"];
+      };
+    };
+    systemd.services.prometheus.restartTriggers = [../podman/prometheus/rules];
+  };
+}

@@ -1,0 +1,101 @@
+# What the evaluation tests look at in a system: a function of the evaluated example, applied by tests/nixos.
+system: let
+  inherit (builtins) attrNames filter listToAttrs mapAttrs;
+  inherit (system) config;
+  inherit (system.pkgs.lib) evalModules filterAttrs hasPrefix mkForce mkOption;
+  inherit (system.pkgs.lib.types) anything listOf;
+  example = import /repo/nixos-tests/example.nix;
+
+  # Files under /etc that come from this repository.
+  ours = name:
+    builtins.any (prefix: hasPrefix prefix name) [
+      "alertmanager/"
+      "dicom-importer/"
+      "keycloak/"
+      "nginx/"
+      "ohif"
+      "orthanc"
+      "prometheus/"
+    ];
+
+  with' = module: (system.extendModules {modules = [module];}).config;
+  # The options alone: what the rest of the system says does not depend on them, and takes its time.
+  complaints = module:
+    map (found: found.message) (filter (found: !found.assertion)
+      (evalModules {
+        modules = [
+          /repo/modules/options.nix
+          {
+            options.assertions = mkOption {type = listOf anything;};
+            config = {inherit (example) services;};
+          }
+          module
+        ];
+      })
+      .config
+      .assertions);
+  set = values: {services.dicom-stack = mapAttrs (_: mkForce) values;};
+in {
+  toplevel = config.system.build.toplevel.drvPath;
+  etc = mapAttrs (_: entry: toString entry.source) (filterAttrs (name: _: ours name) config.environment.etc);
+  units = listToAttrs (map (name: {
+    name = "${name}.service";
+    value = config.systemd.units."${name}.service".text;
+  }) (config.services.dicom-stack.hardenedUnits ++ ["postgresql-setup" "nginx-config-reload"]));
+  hardened = config.services.dicom-stack.hardenedUnits;
+  orthanc = config.services.orthanc.settings;
+  alertmanager = config.services.prometheus.alertmanager.configuration;
+  postgresql = config.services.postgresql.settings;
+  hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
+  ports = {
+    alertmanager = config.services.prometheus.alertmanager.port;
+    orthanc = config.services.orthanc.settings.HttpPort;
+    postgresql = config.services.postgresql.settings.port;
+    prometheus = config.services.prometheus.port;
+  };
+  firewall = {inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts interfaces;};
+  firewallOnOneInterface = {
+    inherit
+      ((with' (set {interfaces = ["enp3s0"];})).networking.firewall)
+      allowedTCPPorts
+      interfaces
+      ;
+  };
+  ownCertificate = let
+    found = with' (set {
+      acmeEmail = null;
+      certificateFile = "/var/lib/pacs/fullchain.pem";
+      certificateKeyFile = "/run/secrets/pacs.key";
+    });
+  in {
+    siteConf = found.environment.etc."nginx/site.conf".text;
+    acme = attrNames found.security.acme.certs;
+  };
+  acme = mapAttrs (_: certificate: {inherit (certificate) group reloadServices webroot;}) config.security.acme.certs;
+  options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
+  warnings = config.warnings;
+  complaints = {
+    nothingWrong = complaints {};
+    noCertificate = complaints (set {acmeEmail = null;});
+    halfACertificate = complaints (set {
+      acmeEmail = null;
+      certificateFile = "/var/lib/pacs/fullchain.pem";
+    });
+    bothCertificates = complaints (set {
+      certificateFile = "/var/lib/pacs/fullchain.pem";
+      certificateKeyFile = "/run/secrets/pacs.key";
+    });
+    keyInStore = complaints (set {certificateKeyFile = "${builtins.storeDir}/key.pem";});
+    secretInStore = complaints (set {secretFiles = {smtp_password = "${builtins.storeDir}/password";};});
+    alertsWithoutMail = complaints (set {
+      mail = {
+        host = null;
+        from = null;
+        port = 25;
+        user = null;
+      };
+    });
+    mailWithoutSender = complaints {services.dicom-stack.mail.from = mkForce null;};
+    userWithoutPassword = complaints (set {secretFiles = {};});
+  };
+}

@@ -1,0 +1,204 @@
+"""The NixOS form as far as no nixpkgs tree is needed: its files are clean, and what both forms have is the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from harness import stack as stacks
+from stack.compose import COMPOSE_FILE
+from stack.credentials import READERS, UIDS
+from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
+from stack.shell import run
+from stack.site import STRICT_TRANSPORT, site_conf
+
+if TYPE_CHECKING:
+    from harness.nix import Nix
+
+MODULES = TOP / "modules"
+NAMES = MODULES / "names.json"
+LIBRARY = "import /repo/modules/library.nix"
+# Written by Podman's side from the file that is there: tests/nixos compares the results.
+GENERATED = {"podman/alertmanager/alertmanager.json"}
+# Keycloak's management port is not in its image's EXPOSE for the world, but for the backend.
+PORT = re.compile(r"\b([a-z]+):([0-9]{2,5})\b")
+
+
+def nix_files() -> list[str]:
+    """Return the names of the repository's Nix files, new ones included."""
+    listed = run(["git", "-C", str(TOP), "ls-files", "-co", "--exclude-standard", "*.nix"])
+    return [name for name in listed.split() if (TOP / name).exists()]
+
+
+def read_by_modules() -> set[str]:
+    """Return the files and folders of podman/<service>/ that a module names."""
+    named = set()
+    for module in MODULES.glob("*.nix"):
+        named |= set(re.findall(r"\.\./(podman/[a-z]+(?:/[A-Za-z_.-]+)*)", module.read_text()))
+    files = {name for name in named if not name.startswith("podman/stack/")}
+    return {name for name in files if name.count("/") > 1 or (TOP / name).is_dir()}
+
+
+def shown_by_compose() -> set[str]:
+    """Return the files and folders of podman/<service>/ that a container gets."""
+    text = COMPOSE_FILE.read_text()
+    found = re.findall(r"\./([a-z]+(?:/[A-Za-z_.-]+)*)(?::/[^:]+:ro|\])", text)
+    return {f"podman/{name}" for name in found}
+
+
+@pytest.mark.parametrize(
+    "command", [["nix-instantiate", "--parse"], ["alejandra", "--check"], ["deadnix", "--fail"]]
+)
+def test_nix_files_are_clean(nix: Nix, command: list[str]) -> None:
+    files = nix_files()
+    assert len(files) > 15
+    done = nix.run(*command, *files)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_linters_find_what_they_are_there_for(nix: Nix, tmp_path: pytest.TempPathFactory) -> None:
+    path = tmp_path / "bad.nix"  # type: ignore[operator]
+    path.write_text("let unused = 1; in {a=1;}\n")
+    for command in (["alejandra", "--check"], ["deadnix", "--fail"]):
+        assert nix.run(*command, "/bad/bad.nix", bad=path.parent).returncode != 0
+
+
+def test_modules_follow_the_house_style() -> None:
+    for name in nix_files():
+        text = (TOP / name).read_text()
+        assert not re.search(r"\bwith (lib|pkgs);", text), name
+        if name.startswith("modules/"):
+            # A test's nodes may not set them.
+            assert not re.search(r"^\s*nixpkgs\.", text, re.MULTILINE), name
+        if name != "flake.nix":
+            assert text.startswith("# "), f"{name} does not say what it holds"
+
+
+def test_the_flake_is_small_and_its_one_input_is_pinned() -> None:
+    assert len((TOP / "flake.nix").read_text().splitlines()) < 80
+    lock = json.loads((TOP / "flake.lock").read_text())
+    assert set(lock["nodes"]) == {"nixpkgs", "root"}
+    locked = lock["nodes"]["nixpkgs"]["locked"]
+    assert re.fullmatch(r"[0-9a-f]{40}", locked["rev"])
+    assert re.fullmatch(r"sha256-[A-Za-z0-9+/]{43}=", locked["narHash"])
+
+
+def test_the_readme_shows_the_configuration_that_is_tested() -> None:
+    shown = re.search(r"```nix\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL)
+    assert shown, "README.md shows no NixOS configuration"
+    _, _, tested = (TOP / "nixos-tests" / "example.nix").read_text().partition("\n")
+    assert shown[1] == tested
+    assert len(tested.splitlines()) <= 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["defaults.env", "versions.env", "importer/importer.conf", "keycloak/keycloak.env"],
+)
+def test_both_forms_read_the_same_settings_from_a_file(nix: Nix, name: str) -> None:
+    read = nix.evaluate(f"({LIBRARY}).readSettings /repo/podman/{name}")
+    assert read == read_env(PODMAN_DIR / name)
+
+
+def test_postgresqls_and_keycloaks_settings_are_read_whole(nix: Nix) -> None:
+    for name in ("postgresql/postgresql.conf", "keycloak/keycloak.conf"):
+        lines = (PODMAN_DIR / name).read_text().splitlines()
+        pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
+        expected = {key.strip(): value.strip().strip("'") for key, _, value in pairs}
+        read = nix.evaluate(f"({LIBRARY}).readSettings /repo/podman/{name}")
+        assert read == expected
+
+
+@pytest.mark.parametrize("own_authority", [False, True])
+def test_both_forms_write_the_same_site_conf(nix: Nix, *, own_authority: bool) -> None:
+    env_file = stacks.temporary_copy(
+        stacks.TESTS / "stack.env",
+        PUBLIC_URL="https://pacs.example.org",
+        ADMIN_NETWORKS="192.168.7.0/24,10.0.0.0/8",
+    )
+    settings = load(env_file)
+    env_file.unlink()
+    strict = "" if own_authority else STRICT_TRANSPORT
+    written = nix.evaluate(
+        f"""({LIBRARY}).siteConf {{
+          adminNetworks = ["192.168.7.0/24" "10.0.0.0/8"];
+          certificate = "/etc/nginx/tls/server.crt";
+          certificateKey = "/run/secrets/server.key";
+          publicAuthority = "pacs.example.org";
+          publicUrl = "https://pacs.example.org";
+          strictTransport = "{strict}";
+        }}"""
+    )
+    assert written == site_conf(settings, own_authority=own_authority)
+
+
+def test_a_file_that_a_module_reads_is_the_one_that_compose_shows() -> None:
+    files, shown = read_by_modules(), shown_by_compose()
+    assert len(files) > 10
+    # Build options of Keycloak are in its configuration, which the image is built with as well.
+    missing = {
+        name
+        for name in files - GENERATED
+        if name not in shown and not any(name.startswith(f"{folder}/") for folder in shown)
+    }
+    assert missing == set()
+    assert {name for name in files if not (TOP / name).exists()} == set()
+
+
+def test_every_address_in_a_shared_file_exists_in_both_forms() -> None:
+    services = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+    names = json.loads(NAMES.read_text())
+    found = set()
+    for name in read_by_modules():
+        top = TOP / name
+        for path in [top] if top.is_file() else [p for p in top.rglob("*") if p.is_file()]:
+            found |= {pair for pair in PORT.findall(path.read_text()) if pair[0] in names}
+    assert {service for service, _ in found} >= {"keycloak", "ohif", "orthanc", "postgresql"}
+    for service, port in sorted(found):
+        assert service in services
+        assert port in exposed(service), f"{service}:{port} is not a port of its image"
+
+
+def exposed(service: str) -> set[str]:
+    """Return the ports that a service's image says it listens on."""
+    image = "nginx" if service == "ohif" else service
+    recipe = (PODMAN_DIR / image / "Containerfile").read_text()
+    return set(re.search(r"^EXPOSE (.*)$", recipe, re.MULTILINE)[1].split())  # type: ignore[index]
+
+
+def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
+    compose = COMPOSE_FILE.read_text()
+    hosts = dict(re.findall(r"- ([a-z]+):\$\{BACKEND_PREFIX[^}]*\}\.(\d+)$", compose, re.MULTILINE))
+    names = json.loads(NAMES.read_text())
+    assert {name: f"127.0.10.{last}" for name, last in hosts.items()} == names
+    modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
+    uids = {int(uid) for uid in re.findall(r"\buid = (\d+);", modules)}
+    assert uids <= set(UIDS.values())
+    assert {UIDS[name] for name in ("orthanc", "importer", "realm")} <= uids
+
+
+def test_each_secret_is_declared_beside_its_reader() -> None:
+    declared = set()
+    for module in MODULES.glob("*.nix"):
+        for service, body in re.findall(
+            r"secretReaders\.([a-z]+) = \{(.*?)\n +\};", module.read_text(), re.DOTALL
+        ):
+            listed = re.search(r"files = (.*?\]?);", body, re.DOTALL)
+            assert listed, f"{module}: {service}"
+            declared |= {(service, file) for file in re.findall(r'"([a-z_]+)"', listed[1])}
+    # PostgreSQL's are named by its databases.
+    declared |= {("postgresql", f"{name}_db_password") for name in ("orthanc", "keycloak")}
+    made = {
+        (service, file) for readers in READERS.values() for service, (file, _) in readers.items()
+    }
+    assert declared == made
+
+
+def test_defaults_of_options_come_from_the_shared_file() -> None:
+    text = (MODULES / "options.nix").read_text()
+    used = set(re.findall(r"defaults\.([A-Z_]+)", text))
+    assert used <= set(read_env(DEFAULTS))
+    assert len(used) > 4

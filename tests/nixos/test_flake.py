@@ -1,0 +1,165 @@
+"""The flake and its example appliance, evaluated with a nixpkgs tree: whole, consistent, and with no secret in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import stack as stacks
+from nixos.conftest import CANARY, on_this_host
+from stack.alerts import alertmanager_json
+from stack.compose import COMPOSE_FILE
+from stack.settings import PODMAN_DIR, TOP, load
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from subprocess import CompletedProcess
+
+    from nixos.conftest import Example
+
+COMPLAINTS = {
+    "noCertificate": "set either acmeEmail, or both certificateFile and certificateKeyFile",
+    "halfACertificate": "set either acmeEmail, or both certificateFile and certificateKeyFile",
+    "bothCertificates": "set either acmeEmail, or both certificateFile and certificateKeyFile",
+    "keyInStore": "certificateKeyFile lies in the Nix store",
+    "secretInStore": "secretFiles.smtp_password lies in the Nix store",
+    "alertsWithoutMail": "alertEmail and mail.user need mail.host",
+    "mailWithoutSender": "mail.host needs mail.from",
+    "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
+}
+
+
+def test_the_example_is_a_whole_system_without_warnings(example: Example) -> None:
+    assert str(example.get("toplevel")).endswith(".drv")
+    assert len(example.derivations) > 1000
+    assert example.get("warnings") == []
+    assert example.get("complaints", "nothingWrong") == []
+
+
+@pytest.mark.parametrize("wrong", COMPLAINTS)
+def test_what_cannot_work_is_refused_with_what_to_set(example: Example, wrong: str) -> None:
+    found = example.get("complaints", wrong)
+    assert isinstance(found, list)
+    assert any(COMPLAINTS[wrong] in str(message) for message in found), found
+
+
+def test_options_are_about_a_dozen(example: Example) -> None:
+    found = example.get("options")
+    assert isinstance(found, list)
+    assert 10 <= len(found) <= 16, found
+
+
+def test_no_secret_is_in_anything_that_was_generated(example: Example) -> None:
+    # The control: a value of the same configuration that may be there is found by the same search.
+    found = {CANARY: 0, "pacs.example.org": 0}
+    nixpkgs = {path for path in example.sources if (path / "pkgs").is_dir()}
+    files = [
+        file
+        for path in {*example.derivations, *example.sources} - nixpkgs
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file() and "tests" not in file.parts
+    ]
+    for file in files:
+        content = file.read_bytes()
+        for value in found:
+            found[value] += value.encode() in content
+    assert found[CANARY] == 0
+    assert found["pacs.example.org"] > 5
+
+
+def test_files_below_etc_are_those_that_the_containers_get(example: Example) -> None:
+    mounts = dict(
+        re.findall(r"- \./(\S+?):/etc/(\S+?):ro$", COMPOSE_FILE.read_text(), re.MULTILINE)
+    )
+    etc = example.strings("etc")
+    compared = 0
+    for source, target in mounts.items():
+        ours, theirs = PODMAN_DIR / source, on_this_host(etc.get(target, "/nix/absent"))
+        if not theirs.exists():
+            # Read by Nix into settings of nixpkgs' modules: the next test's part.
+            continue
+        for file in [ours] if ours.is_file() else [p for p in ours.rglob("*") if p.is_file()]:
+            copy = theirs / file.relative_to(ours) if ours.is_dir() else theirs
+            assert copy.read_bytes() == file.read_bytes(), file
+            compared += 1
+    assert compared >= 10
+    for name in ("nginx/includes", "ohif", "keycloak/realm.json", "prometheus/rules"):
+        assert name in mounts.values()
+        assert name in etc
+
+
+def test_what_is_read_into_settings_is_unchanged(example: Example) -> None:
+    nginx = (PODMAN_DIR / "nginx" / "nginx.conf").read_text()
+    assert nginx in example.content("nginx/nginx.conf")
+    assert (PODMAN_DIR / "prometheus" / "prometheus.yml").read_text() == example.texts[
+        "prometheus.yml"
+    ]
+    assert (PODMAN_DIR / "postgresql" / "pg_hba.conf").read_text() == example.texts["pg_hba.conf"]
+    shipped = json.loads((PODMAN_DIR / "orthanc" / "orthanc.json").read_text())
+    orthanc = example.get("orthanc")
+    assert isinstance(orthanc, dict)
+    assert {key for key in shipped if orthanc[key] != shipped[key]} == {"Plugins"}
+    assert [Path(p).name for p in orthanc["Plugins"]] == [Path(p).name for p in shipped["Plugins"]]
+
+
+def test_alertmanager_is_told_the_same_in_both_forms(example: Example) -> None:
+    env_file = stacks.temporary_copy(
+        stacks.TESTS / "stack.env",
+        ALERT_EMAIL="it@example.org",
+        SMTP_HOST="mail.example.org",
+        SMTP_FROM="pacs@example.org",
+        SMTP_USER="pacs",
+    )
+    base = (PODMAN_DIR / "alertmanager" / "alertmanager.json").read_text()
+    podman_form = json.loads(alertmanager_json(base, load(env_file)))
+    env_file.unlink()
+    assert example.get("alertmanager") == podman_form
+
+
+def test_each_service_name_has_an_address_and_its_port(example: Example) -> None:
+    names = json.loads((TOP / "modules" / "names.json").read_text())
+    assert example.get("hosts") == {address: [name] for name, address in names.items()}
+    assert example.get("ports") == {
+        "alertmanager": 9093,
+        "orthanc": 8042,
+        "postgresql": 5432,
+        "prometheus": 9090,
+    }
+    assert example.get("postgresql", "listen_addresses") == names["postgresql"]
+    for service, unit in (("orthanc", "orthanc"), ("keycloak", "keycloak")):
+        assert f'"BIND_ADDRESS={names[service]}"' in example.strings("units")[f"{unit}.service"]
+
+
+def test_only_the_front_doors_ports_are_open(example: Example) -> None:
+    assert example.get("firewall", "allowedTCPPorts") == [80, 443]
+    assert example.get("firewall", "allowedUDPPorts") == []
+    assert example.get("firewallOnOneInterface", "allowedTCPPorts") == []
+    interfaces = example.get("firewallOnOneInterface", "interfaces")
+    assert isinstance(interfaces, dict)
+    assert interfaces["enp3s0"]["allowedTCPPorts"] == [80, 443]
+
+
+def test_a_certificate_comes_by_acme_or_from_the_operator(example: Example) -> None:
+    assert example.get("acme", "pacs.example.org") == {
+        "group": "nginx",
+        "reloadServices": ["nginx.service"],
+        "webroot": "/var/lib/acme/acme-challenge",
+    }
+    front = (PODMAN_DIR / "nginx" / "nginx.conf").read_text()
+    assert "root /var/lib/acme/acme-challenge;" in front
+    assert "ssl_certificate /var/lib/acme/pacs.example.org/fullchain.pem;" in example.content(
+        "nginx/site.conf"
+    )
+    own = example.get("ownCertificate", "siteConf")
+    assert "ssl_certificate_key /run/secrets/pacs.key;" in str(own)
+    assert example.get("ownCertificate", "acme") == []
+
+
+def test_the_flake_passes_its_check(flake_check: Future[CompletedProcess[str]]) -> None:
+    done = flake_check.result()
+    assert done.returncode == 0, done.stderr[-4000:]
+    for name in ("acceptance", "power-loss"):
+        assert f"vm-test-run-dicom-stack-{name}.drv" in done.stderr
