@@ -47,6 +47,8 @@ in {
       RestrictRealtime = true;
       RestrictSUIDSGID = true;
       SystemCallArchitectures = "native";
+      # Refused, not killed: sed and the like try to keep a file's owner and go on without.
+      SystemCallErrorNumber = "EPERM";
       SystemCallFilter = ["@system-service" "~@privileged @resources"];
       UMask = "0077";
     };

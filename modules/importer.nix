@@ -47,7 +47,7 @@ in {
     };
     systemd.services.dicom-importer = {
       description = "DICOM importer";
-      after = ["dicom-realm.service" "orthanc.service"];
+      after = ["orthanc.service"];
       wantedBy = ["multi-user.target"];
       restartTriggers = [../podman/importer/importer.conf];
       unitConfig.RequiresMountsFor = "${cfg.dataDir}/files";

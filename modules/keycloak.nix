@@ -4,10 +4,10 @@
   lib,
   ...
 }: let
-  inherit (lib) mapAttrs mkForce mkIf;
+  inherit (lib) mapAttrs mkForce mkIf toInt;
   cfg = config.services.dicom-stack;
   names = lib.importJSON ./names.json;
-  inherit (import ./library.nix) readSettings;
+  shipped = (import ./library.nix).readSettings ../podman/keycloak/keycloak.conf;
   secret = name: "${cfg.dataDir}/secrets/keycloak.${name}";
 in {
   config = mkIf cfg.enable {
@@ -21,8 +21,9 @@ in {
         useSSL = false;
       };
       settings =
-        mapAttrs (_: mkForce) (readSettings ../podman/keycloak/keycloak.conf)
+        mapAttrs (_: mkForce) shipped
         // {
+          http-port = mkForce (toInt shipped.http-port);
           bootstrap-admin-client-id = "realm-reconciler";
           bootstrap-admin-client-secret._secret = secret "realm_reconciler_secret";
         };
@@ -48,7 +49,7 @@ in {
         PUBLIC_URL = "https://${cfg.domain}";
       };
       serviceConfig = {
-        EnvironmentFile = ../podman/keycloak/keycloak.env;
+        EnvironmentFile = "${../podman/keycloak/keycloak.env}";
         AmbientCapabilities = mkForce "";
         # It sends mail to the server that the operator chose.
         IPAddressDeny = mkIf (cfg.mail.host != null) (mkForce "");

@@ -49,6 +49,7 @@ in {
   hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
   ports = {
     alertmanager = config.services.prometheus.alertmanager.port;
+    keycloak = config.services.keycloak.settings.http-port;
     orthanc = config.services.orthanc.settings.HttpPort;
     postgresql = config.services.postgresql.settings.port;
     prometheus = config.services.prometheus.port;

@@ -49,6 +49,8 @@ in {
       '';
       cmakeFlags = old.cmakeFlags ++ [(cmakeBool "CMAKE_SKIP_INSTALL_ALL_DEPENDENCY" true)];
       buildFlags = ["OrthancDicomWeb"];
+      # As its sources say; nixpkgs has the licence of Orthanc itself here.
+      meta = old.meta // {license = lib.licenses.agpl3Plus;};
     });
 
   keycloak = let

@@ -133,7 +133,7 @@ def test_a_logout_ends_the_session_everywhere(
 
         assert ask() == 200
         viewer.log_out()
-        viewer.page.wait_for_url(re.compile(r"/auth/realms/dicom/"), timeout=30_000)
+        viewer.page.wait_for_url(re.compile(r"/auth/realms/dicom/"), timeout=90_000)
         expect(viewer.page.locator("#username")).to_be_visible()
         wait_until(lambda: ask() == 401, 11, "the token is refused")
     viewer.open("/")

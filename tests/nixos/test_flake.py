@@ -119,11 +119,36 @@ def test_alertmanager_is_told_the_same_in_both_forms(example: Example) -> None:
     assert example.get("alertmanager") == podman_form
 
 
+def test_no_unit_reads_the_flakes_own_sources(example: Example) -> None:
+    # A path that was not copied by itself is no dependency of the system: the garbage collector takes it.
+    for name, text in example.strings("units").items():
+        assert "-source/" not in text, name
+        assert "/repo/" not in text, name
+
+
+def test_a_refused_system_call_does_not_kill_a_unit(example: Example) -> None:
+    # sed, in Keycloak's start script, tries to keep a file's owner and would end the service.
+    units = example.strings("units")
+    hardened = example.get("hardened")
+    assert isinstance(hardened, list)
+    for name in hardened:
+        assert "\nSystemCallErrorNumber=EPERM\n" in units[f"{name}.service"], name
+
+
+def test_the_importer_does_not_wait_for_the_identity_provider(example: Example) -> None:
+    after = re.search(
+        r"^After=(.*)$", example.strings("units")["dicom-importer.service"], re.MULTILINE
+    )
+    assert after
+    assert not {"keycloak.service", "dicom-realm.service"} & set(after[1].split())
+
+
 def test_each_service_name_has_an_address_and_its_port(example: Example) -> None:
     names = json.loads((TOP / "modules" / "names.json").read_text())
     assert example.get("hosts") == {address: [name] for name, address in names.items()}
     assert example.get("ports") == {
         "alertmanager": 9093,
+        "keycloak": 8080,
         "orthanc": 8042,
         "postgresql": 5432,
         "prometheus": 9090,
