@@ -8,7 +8,7 @@ S ?= importer
 export PYTHONPATH := $(CURDIR)/podman
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user build test test-nixos
+.PHONY: help setup demo up down status logs clinic user build test test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,3 +48,8 @@ test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NI
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
 	@podman/setup.sh --tests
 	@.venv/bin/python -B -m pytest -c tests/pytest.ini --nixpkgs '$(NIXPKGS)' tests/nixos
+
+boot-nixos: ## the same, and the units run with Debian's programs: make boot-nixos NIXPKGS=/path/to/nixpkgs
+	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
+	@podman/setup.sh --tests --boot
+	@.venv/bin/python -B -m pytest -c tests/pytest.ini --nixpkgs '$(NIXPKGS)' --boot tests/nixos/test_boot.py

@@ -9,12 +9,6 @@
   inherit (lib.types) attrsOf listOf str submodule;
   cfg = config.services.dicom-stack;
   folder = "${cfg.dataDir}/secrets";
-  # The same code that makes them in the Podman form, for the same files under the same names.
-  program = pkgs.runCommand "dicom-stack-credentials" {} ''
-    mkdir -p $out/stack
-    cp ${../podman/stack/__init__.py} $out/stack/__init__.py
-    cp ${../podman/stack/credentials.py} $out/stack/credentials.py
-  '';
 in {
   options.services.dicom-stack.secretReaders = mkOption {
     internal = true;
@@ -59,7 +53,8 @@ in {
               ExecStart = escapeShellArgs ([
                   "${pkgs.python3}/bin/python3"
                   "-BI"
-                  "${program}/stack/credentials.py"
+                  # The same code that makes them in the Podman form, for the same files under the same names.
+                  "${../podman/stack/credentials.py}"
                   folder
                 ]
                 ++ mapAttrsToList (service: reader: "--owner=${service}:${reader.user}") cfg.secretReaders

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the host needs for the Podman form: Debian's packages, and podman-compose in .venv.
+# Installs what the host needs for the Podman form: Debian's packages, and podman-compose in .venv; with --tests what the
+# tests need, with --tests --boot also what runs the NixOS form's units.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -10,6 +11,9 @@ if [[ ${1:-} == --tests ]]; then
   # libatomic1 is for the Node.js that Playwright brings along.
   packages+=(chromium fonts-dejavu-core git libatomic1 libnss3-tools shellcheck shfmt)
 fi
+
+# What runs the NixOS form's units.
+[[ ${2:-} == --boot ]] && packages+=(systemd-container)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -1,7 +1,7 @@
 # What nixpkgs lacks or has too old for the stack, as an overlay: the same versions as podman/'s images have.
 final: prev: let
   inherit (prev) lib;
-  versions = import ./versions.nix {inherit lib;} ../../podman/versions.env;
+  versions = (import ../library.nix).readSettings ../../podman/versions.env;
   # The images' builds refuse what is below the same floors.
   require = floor: package: lib.throwIf (lib.versionOlder package.version floor) "${package.name} is below the floor ${floor} of podman/versions.env" package;
   debianArchive = import ./debian-archive.nix {inherit (final) fetchurl;};

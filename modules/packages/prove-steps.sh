@@ -3,7 +3,7 @@
 # shellcheck disable=SC2034,SC2154,SC2317
 set -euo pipefail
 failed=0
-update-ca-certificates >/dev/null
+update-ca-certificates >/dev/null 2>&1
 
 prove() {
   local start=$SECONDS step=$1 name=$2 log=/work/$2.log result=ok
@@ -62,7 +62,7 @@ load() {
   curl -sSf --retry 30 --retry-connrefused --retry-delay 1 $archive/system | tee system.json
   curl -sSf -d '{"Tags": {"PatientID": "1"}}' $archive/tools/create-dicom
   curl -sSf $archive/dicom-web/studies | jq -e 'length == 1'
-  curl -sSf $archive/jwt
+  curl -sSf -w '\n' $archive/jwt
   echo "note: Orthanc $(jq -r '.Version + " on " + (.DatabaseBackendPlugin | sub(".*/"; ""))' system.json) with$(
     for plugin in $(curl -sSf $archive/plugins | jq -r '.[] | select(endswith(".js") | not)'); do curl -sSf "$archive/plugins/$plugin" | jq -j '" " + .ID + " " + .Version'; done
   )"

@@ -48,7 +48,7 @@ in
         hashAlgo = "sha256";
         toHashFormat = "sri";
       };
-      inherit (import ./versions.nix {inherit lib;} ../../podman/versions.env) MAVEN_DEPENDENCY_PLUGIN_VERSION;
+      inherit ((import ../library.nix).readSettings ../../podman/versions.env) MAVEN_DEPENDENCY_PLUGIN_VERSION;
       patches = toString (map toString keycloak.patches);
     })
   ]

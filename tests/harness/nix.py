@@ -48,7 +48,9 @@ class Nix:
     def evaluate(self, expression: str, **mounts: Path) -> object:
         """Return the value of a Nix expression, which may be anything that JSON can say."""
         done = self.run(
-            *("nix-instantiate", "--eval", "--strict", "--json", "-E", expression), **mounts
+            *("nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode"),
+            *("-E", expression),
+            **mounts,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout)

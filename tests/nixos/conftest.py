@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness.nix import store_on_host
+from nixos import appliance as appliances
+from nixos.derivations import requisites, texts
 from stack.settings import TOP
 
 if TYPE_CHECKING:
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
     from harness.nix import Nix
+    from nixos.appliance import Appliance
 
 # The value behind the example's secret: it must not be found in anything that an evaluation writes.
 CANARY = "canary-in-the-coal-mine"
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-_TEXT = re.compile(r'\("text","((?:[^"\\]|\\.)*)"\)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,6 @@ def on_this_host(path: str) -> Path:
     return store_on_host() / Path(path).relative_to("/nix")
 
 
-def unescape(text: str) -> str:
-    """Undo the escapes of a string in a derivation file."""
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text, flags=re.DOTALL)
-
-
 @pytest.fixture(scope="session")
 def override(nix: Nix) -> list[str]:
     """Provide the options by which the flake takes the given tree for its input."""
@@ -105,13 +101,21 @@ def example(
     )
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout)
-    listed = nix.run("nix-store", "--query", "--requisites", report["toplevel"])
-    assert listed.returncode == 0, listed.stderr
-    store = store_on_host()
-    paths = [store / Path(line).relative_to("/nix") for line in listed.stdout.split()]
+    paths = requisites(nix, report["toplevel"])
+    named = texts(nix, report["toplevel"])
+    by_name = {path.split("/")[3].partition("-")[2]: text for path, text in named.items()}
     derivations = [path for path in paths if path.suffix == ".drv"]
-    texts = {}
-    for path in derivations:
-        if found := _TEXT.search(path.read_text(errors="replace")):
-            texts[path.stem.partition("-")[2]] = unescape(found[1])
-    return Example(report, derivations, [p for p in paths if p.suffix != ".drv"], texts)
+    return Example(report, derivations, [p for p in paths if p.suffix != ".drv"], by_name)
+
+
+@pytest.fixture(scope="session")
+def appliance(nix: Nix) -> Iterator[Appliance]:
+    """Provide the appliance, booted, with every unit running."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dicom-appliance-") as folder:
+        made = appliances.build(nix, Path(folder))
+        try:
+            made.start()
+            made.wait_running()
+            yield made
+        finally:
+            appliances.remove(made)

@@ -1,0 +1,47 @@
+# The appliance that the bridge runs, as its parts: what NixOS would put into /etc, its units, folders and users.
+{nixpkgs}: let
+  system = import (nixpkgs + "/nixos/lib/eval-config.nix") {
+    system = null;
+    modules = [
+      ../../modules
+      ../machine.nix
+      {
+        nixpkgs.hostPlatform = "x86_64-linux";
+        nixpkgs.overlays = [(import ../../modules/packages)];
+        services.dicom-stack = {
+          enable = true;
+          domain = "localhost";
+          certificateFile = "/etc/tls/server.crt";
+          certificateKeyFile = "/etc/tls/server.key";
+          cooldownSeconds = 2;
+        };
+      }
+    ];
+  };
+  inherit (builtins) any attrNames filter listToAttrs mapAttrs;
+  inherit (system) config;
+  inherit (system.pkgs.lib) filterAttrs hasPrefix;
+
+  units = map (name: "${name}.service") (config.services.dicom-stack.hardenedUnits ++ ["postgresql-setup"]);
+  ours = name: any (prefix: hasPrefix prefix name) ["dicom-importer/" "keycloak/" "nginx/" "ohif" "orthanc" "prometheus/"];
+  users = ["alertmanager" "dicom-importer" "dicom-realm" "nginx" "orthanc" "postgres" "prometheus"];
+in {
+  inherit units;
+  # Whose requisites hold the text of every generated file.
+  toplevel = config.system.build.toplevel.drvPath;
+  unitTexts = listToAttrs (map (name: {
+    inherit name;
+    value = config.systemd.units.${name}.text;
+  }) (units ++ ["postgresql.target"]));
+  etc = mapAttrs (_: entry: toString entry.source) (filterAttrs (name: _: ours name) config.environment.etc);
+  tmpfiles = config.systemd.tmpfiles.settings.dicom-stack;
+  hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
+  uids = listToAttrs (map (name: {
+    inherit name;
+    value = config.users.users.${name}.uid;
+  }) (filter (name: config.users.users.${name}.uid != null) users));
+  command = toString (filter (package: (package.name or "") == "dicom-stack") config.environment.systemPackages);
+  orthanc = config.services.orthanc.settings;
+  secretFiles = mapAttrs (_: reader: {inherit (reader) files units;}) config.services.dicom-stack.secretReaders;
+  names = attrNames config.services.dicom-stack.secretReaders;
+}

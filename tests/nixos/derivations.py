@@ -1,0 +1,47 @@
+"""Derivation files, read for the texts that building them would write."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.nix import store_on_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.nix import Nix
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_VALUE = r'\("{name}","((?:[^"\\]|\\.)*)"\)'
+_TEXT = re.compile(_VALUE.format(name="text"))
+_OUTPUT = re.compile(_VALUE.format(name="out"))
+_BELOW = re.compile(_VALUE.format(name="destination"))
+
+
+def unescape(text: str) -> str:
+    """Undo the escapes of a string in a derivation file."""
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), text, flags=re.DOTALL)
+
+
+def requisites(nix: Nix, derivation: str) -> list[Path]:
+    """Return where what a derivation needs lies here: derivation files and copied sources."""
+    listed = nix.run("nix-store", "--query", "--requisites", derivation)
+    assert listed.returncode == 0, listed.stderr
+    store = store_on_host()
+    return [store / Path(line).relative_to("/nix") for line in listed.stdout.split()]
+
+
+def texts(nix: Nix, derivation: str) -> Mapping[str, str]:
+    """Return every text that is generated for a derivation, by the path in the store that it gets."""
+    found = {}
+    for path in requisites(nix, derivation):
+        if path.suffix != ".drv":
+            continue
+        content = path.read_text(errors="replace")
+        text, output = _TEXT.search(content), _OUTPUT.search(content)
+        if text and output:
+            below = _BELOW.search(content)
+            found[output[1] + (below[1] if below else "")] = unescape(text[1])
+    return found

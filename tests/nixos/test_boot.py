@@ -1,0 +1,90 @@
+"""The NixOS form's units, run by systemd with Debian's programs behind the store's paths: they work together."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from harness.wait import wait_until
+from nixos.appliance import targets
+from stack.settings import TOP
+from stack.shell import attempt
+
+if TYPE_CHECKING:
+    from nixos.appliance import Appliance
+
+MAX_EXPOSURE = 1.5
+SUITE_TIMEOUT_S = 900
+
+
+def test_every_unit_runs_with_its_restrictions(appliance: Appliance) -> None:
+    failed = appliance.run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    assert failed.stdout == ""
+    listed = appliance.run("systemd-analyze", "security", "--no-pager").stdout
+    exposure = dict(re.findall(r"^(\S+\.service) +([0-9.]+) ", listed, re.MULTILINE))
+    running = [unit for unit in appliance.units if unit in exposure]
+    assert len(running) >= 8
+    assert {unit: exposure[unit] for unit in running if float(exposure[unit]) > MAX_EXPOSURE} == {}
+
+
+def test_a_service_sees_its_own_secrets_and_no_others(appliance: Appliance) -> None:
+    declared = appliance.report["secretFiles"]
+    assert isinstance(declared, dict)
+    seen = 0
+    for reader in declared.values():
+        for unit in reader["units"]:
+            shown = appliance.run(
+                "systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"
+            )
+            pid = shown.stdout.strip()
+            if pid in ("", "0"):
+                continue
+            found = appliance.run("ls", f"/proc/{pid}/root/run/secrets")
+            assert set(found.stdout.split()) == set(reader["files"]), unit
+            seen += 1
+    assert seen >= 4
+
+
+def test_nothing_but_the_front_door_listens_beyond_this_host(appliance: Appliance) -> None:
+    listening = appliance.run("ss", "--listening", "--tcp", "--numeric", "--no-header").stdout
+    addresses = [line.split()[3] for line in listening.splitlines()]
+    assert len(addresses) > 8
+    beyond = {a for a in addresses if not re.match(r"\[?(::ffff:)?127\.", a)}
+    assert beyond == {"0.0.0.0:80", "0.0.0.0:443"}
+
+
+def test_prometheus_finds_every_service(appliance: Appliance) -> None:
+    expected = dict.fromkeys(
+        ("alertmanager", "importer", "keycloak", "orthanc", "prometheus"), "up"
+    )
+    wait_until(lambda: targets(appliance) == expected, 90, "every target is up", appliance.logs)
+
+
+def test_the_browser_suite_passes(appliance: Appliance) -> None:
+    control = " ".join(appliance.inside("/usr/local/bin/dicom-stack"))
+    done = attempt(
+        appliance.beside(
+            *(sys.executable, "-B", "-m", "pytest", "-c", str(TOP / "tests" / "pytest.ini")),
+            *("--stack=https://localhost", f"--ca={appliance.authority}", f"--control={control}"),
+            *(f"--files={appliance.root}/srv/dicom-stack/files", str(TOP / "tests" / "e2e")),
+        ),
+        timeout_s=SUITE_TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+def test_a_reboot_brings_everything_back(appliance: Appliance) -> None:
+    # The browser suite has left studies; after it in this file's order.
+    def stored() -> str:
+        count = "select count(*) from resources where resourcetype = 3"
+        psql = ("runuser", "-u", "postgres", "--", "psql", "-At", "-d", "orthanc", "-c", count)
+        return appliance.run(*psql).stdout.strip()
+
+    before = stored()
+    assert int(before) > 0
+    appliance.stop()
+    appliance.start()
+    appliance.wait_running()
+    assert stored() == before
