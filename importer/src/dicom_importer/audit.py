@@ -10,8 +10,8 @@ from pathlib import Path
 from dicom_importer.journal import Journal, Report
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
-# As PS3.15 A.5.2.1: 0 success, 4 minor failure. A duplicate changed nothing and failed nothing.
-_OUTCOMES = {"success": 0, "duplicate": 0, "not_dicom": 4, "rejected": 4}
+# As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
+_OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
 _TAIL_BYTES = 1 << 16
 
 

@@ -210,6 +210,19 @@ def _meta_header(header: Header) -> bytes:
     return bytes(128) + b"DICM" + buffer.getvalue()
 
 
+def is_image(file: BinaryIO) -> bool:
+    """Say whether a file is DICOM, also a broken one, and no index of others."""
+    try:
+        meta = read_meta(file)
+        if meta.missing_lead or meta.dataset_start == 0:
+            read(file, file.seek(0, 2), meta)
+    except NotDicom:
+        return False
+    except Rejected as rejection:
+        return rejection.code != "dicomdir"
+    return True
+
+
 def is_deflated(meta: Meta) -> bool:
     """Say whether the data set is one deflated stream (PS3.5 A.5)."""
     return meta.transfer_syntax == DeflatedExplicitVRLittleEndian

@@ -16,11 +16,20 @@ def status(config: Config) -> tuple[list[str], bool]:
     """Return a line for each clinic, and whether nothing lies in failed/."""
     lines, well = [], True
     for clinic in scan.clinics(config.inbox_dir):
-        waiting = len(scan.scan(config.inbox_dir, clinic))
+        found = scan.walk(config.inbox_dir, clinic)
         failed = _failed(config.failed_dir, clinic)
-        well = well and not failed
-        lines.append(f"{clinic}: {waiting} waiting, {failed} failed")
+        well = well and not failed and not found.unreadable
+        lines.append(f"{clinic}: {len(found.files)} waiting, {failed} failed{_left_alone(found)}")
     return lines or ["There is no clinic: no inbox has been made."], well
+
+
+def _left_alone(found: scan.Found) -> str:
+    text = ""
+    if found.unfinished:
+        text += f"; {found.unfinished} bear the name of a copy in progress (.part, .tmp, ~$)"
+    if found.unreadable:
+        text += f"; {found.unreadable} folders cannot be read"
+    return text
 
 
 def _failed(root: Path, clinic: str) -> int:
@@ -71,12 +80,23 @@ def _in_inbox(rows: list[Row], place: Place, folders: Folders) -> list[str]:
         row for row in rows if row.arrival.seen == here and row.state in ("sending", "filing")
     ]
     if not current:
-        return [*lines, "It waits until nothing in its folder has changed for the cool-down."]
+        return [*lines, _why_waiting(place)]
     row = current[-1]
     if row.state == "filing":
         return [*lines, f"It is about to be moved ({row.decision.verdict.status})."]
     tries = f" It was refused {row.refusals} times so far." if row.refusals else ""
     return [*lines, f"It is being sent to the archive since {row.began_at}.{tries}"]
+
+
+def _why_waiting(place: Place) -> str:
+    try:
+        files.open_file(place).close()
+    except OSError as error:
+        return f"It cannot be read: {error.strerror}. It is taken once it can."
+    return (
+        "It waits until nothing in its folder has changed for the cool-down; what is empty or cut"
+        " off, and an index whose files have not all come, is given ten times as long."
+    )
 
 
 def _filed(rows: list[Row], folders: Folders) -> list[str]:
@@ -89,6 +109,8 @@ def _filed(rows: list[Row], folders: Folders) -> list[str]:
         if verdict.reason:
             reason = REASONS[verdict.reason]
             lines += [f"  {reason.found} {verdict.detail}".rstrip(), f"  {reason.advice}"]
+        elif verdict.detail:
+            lines.append(f"  {verdict.detail}")
         if row.identity.study_uid:
             lines.append(f"  study {row.identity.study_uid}, image {row.identity.sop_uid}")
         if files.look(target) is None:

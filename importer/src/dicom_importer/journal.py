@@ -222,6 +222,22 @@ class Journal:
         )
         return bool(rows)
 
+    def came(self, clinic: str, folder: str) -> list[tuple[str, bool]]:
+        """Return what came into a folder of an inbox in the last day, and whether it was an image.
+
+        Every path below "a/" sorts from there on and before "a0".
+        """
+        prefix = os.fsencode(folder)
+        first, end = (prefix + b"/", prefix + b"0") if folder else (b"", b"\xff")
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT path, sop_uid <> '' OR (status = 'rejected' AND reason <> 'dicomdir')"
+                " FROM file WHERE path >= ? AND path < ? AND clinic = ? AND state <> 'gone'"
+                " AND began_at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 day')",
+                (first, end, clinic),
+            ).fetchall()
+        return [(os.fsdecode(path), bool(image)) for path, image in rows]
+
     def reports(self) -> list[tuple[str, Report]]:
         """Return submissions with what was filed and not audited yet."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-STATUSES = ("success", "duplicate", "not_dicom", "rejected")
+STATUSES = ("success", "duplicate", "kept", "not_dicom", "rejected")
 DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -49,6 +49,18 @@ class Metrics:
             [*clinic, "reason"],
             registry=registry,
         )
+        self.missing = Counter(
+            "dicom_import_missing",
+            "Files that the index of a medium (DICOMDIR) listed and that did not come",
+            clinic,
+            registry=registry,
+        )
+        self.left_alone = Gauge(
+            "dicom_inbox_left_alone",
+            "Unfinished files and unreadable folders, which are not taken",
+            [*clinic, "why"],
+            registry=registry,
+        )
         self.sweep_s = Gauge(
             "dicom_importer_sweep_seconds", "What the last walk took", registry=registry
         )
@@ -69,6 +81,6 @@ class Metrics:
             self.imports.labels(clinic, status)
         for gauge in (self.pending, self.oldest_pending_s, self.last_success_s):
             gauge.labels(clinic)
-        for counter in (self.stored_bytes, self.retries):
+        for counter in (self.stored_bytes, self.retries, self.missing):
             counter.labels(clinic)
         self.duration_s.labels(clinic)

@@ -25,7 +25,12 @@ REASONS = {
     ),
     "not_dicom": Reason(
         "This is not a DICOM file.",
-        "Export images in DICOM format. Other documents do not belong into this folder.",
+        "Export images in DICOM format. Other documents are kept only where images lie beside them in"
+        " one folder.",
+    ),
+    "packed": Reason(
+        "This is a packed file; images inside it are not taken.",
+        "Unpack it, and export the folder that comes out.",
     ),
     "dicomdir": Reason(
         "This file is the index of a CD or DVD (DICOMDIR); the images that it lists are imported"
@@ -109,6 +114,10 @@ class Busy(Exception):  # noqa: N818
 
 class Changed(Exception):  # noqa: N818
     """The file is not the one that was seen: it is looked at again as a new one."""
+
+
+class Growing(Exception):  # noqa: N818
+    """What lies there may be only the beginning: it is judged when it had time to go on."""
 
 
 class Stopping(Exception):  # noqa: N818

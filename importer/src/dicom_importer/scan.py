@@ -4,21 +4,30 @@ import contextlib
 import os
 import re
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_importer import files
 from dicom_importer.files import Seen
 
 CLINIC = re.compile(r"(?=.{1,32}\Z)[a-z0-9](-?[a-z0-9])*\Z", re.ASCII)
-# Names that a copy in progress or a desktop bears; a file renamed to another name is taken.
+# Names that a copy in progress bears; a file renamed to another name is taken.
 _PASSING_SUFFIXES = (".part", ".tmp", ".crdownload")
-_PASSING_NAMES = frozenset({"thumbs.db", ".ds_store"})
+# What desktops leave wherever somebody looks into a folder. It is filed like any other file:
+# left alone it would keep emptied folders for ever, and nothing here deletes what it did not make.
+_LITTER = frozenset({"thumbs.db", "ehthumbs.db", ".ds_store", "desktop.ini"})
 
 
 def passing(name: str) -> bool:
     """Say whether a file is left alone for as long as it bears this name."""
     lower = name.lower()
-    return lower.endswith(_PASSING_SUFFIXES) or lower in _PASSING_NAMES or lower.startswith("~$")
+    return lower.endswith(_PASSING_SUFFIXES) or lower.startswith("~$")
+
+
+def litter(name: str) -> bool:
+    """Say whether a file that is no DICOM was left by a desktop, not by an export."""
+    lower = name.lower()
+    return lower in _LITTER or lower.startswith("._")
 
 
 def clinics(inbox: Path) -> list[str]:
@@ -31,29 +40,58 @@ def clinics(inbox: Path) -> list[str]:
         )
 
 
-def scan(inbox: Path, clinic: str) -> dict[str, Seen]:
-    """Return every file of a clinic's inbox by its path below it; raises OSError.
+@dataclass(slots=True)
+class Found:
+    """What a walk found: files by path, and what was left alone (files, and folders)."""
 
-    Symlinks, pipes and devices are never followed or opened; a folder that vanishes meanwhile
-    is empty.
+    files: dict[str, Seen] = field(default_factory=dict)
+    unfinished: int = 0
+    unreadable: int = 0
+
+
+def scan(inbox: Path, clinic: str) -> dict[str, Seen]:
+    """Return every file of a clinic's inbox by its path below it; raises OSError."""
+    return walk(inbox, clinic).files
+
+
+def walk(inbox: Path, clinic: str) -> Found:
+    """Walk a clinic's inbox; raises OSError when that itself cannot be read.
+
+    Symlinks, pipes and devices are never followed or opened. A folder that vanishes meanwhile is
+    empty; one that cannot be read holds back nothing but itself.
     """
-    found: dict[str, Seen] = {}
+    found = Found()
     waiting = [""]
     while waiting:
         path = waiting.pop()
-        missing = (FileNotFoundError, NotADirectoryError) if path else ()
-        with contextlib.suppress(*missing), files.folder(inbox, f"{clinic}/{path}") as descriptor:
-            prefix = path and path + "/"
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(prefix + entry.name)
-                    elif not passing(entry.name):
-                        with contextlib.suppress(FileNotFoundError):
-                            status = entry.stat(follow_symlinks=False)
-                            if stat.S_ISREG(status.st_mode):
-                                found[prefix + entry.name] = files.seen(status)
+        try:
+            with files.folder(inbox, f"{clinic}/{path}") as descriptor:
+                waiting += _look_into(descriptor, path and path + "/", found)
+        except (FileNotFoundError, NotADirectoryError):
+            if not path:
+                raise
+        except OSError:
+            if not path:
+                raise
+            found.unreadable += 1
     return found
+
+
+def _look_into(descriptor: int, prefix: str, found: Found) -> list[str]:
+    """Note a folder's files and return the paths of those below."""
+    below = []
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                below.append(prefix + entry.name)
+            elif passing(entry.name):
+                found.unfinished += 1
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found.files[prefix + entry.name] = files.seen(status)
+    return below
 
 
 def submission(path: str) -> str:

@@ -29,6 +29,8 @@ from dicom_importer.worker import Worker
 # A loop that has not come round for so long is stuck; a sweep of 100,000 files takes seconds.
 STUCK_S = 300.0
 UPKEEP_S = 3600.0
+# A copy may pause for longer than the cool-down: what looks cut off is given so many of them.
+PATIENCE_COOLDOWNS = 10
 MIN_PAUSE_S = 0.2
 PAUSE_FACTOR = 10.0
 JOURNAL_DAYS = 400
@@ -81,7 +83,15 @@ class Service:
             lambda: self.worker.last_success_s,
         )
         folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
-        self.worker = Worker(context, folders, self.queue, self.metrics, self._filed)
+        self.worker = Worker(
+            context,
+            folders,
+            self.queue,
+            self.metrics,
+            self._filed,
+            patience_s=(PATIENCE_COOLDOWNS - 1) * config.cooldown_s,
+            monotonic=monotonic,
+        )
 
     def _alive(self) -> None:
         if self.stop.is_set():
@@ -120,7 +130,7 @@ class Service:
         for clinic in clinics:
             self.metrics.know(clinic)
             try:
-                found = scan.scan(self.config.inbox_dir, clinic)
+                found = scan.walk(self.config.inbox_dir, clinic)
             except OSError as error:
                 log.line("inbox_unreadable", clinic=clinic, error=error.strerror)
                 continue
@@ -129,10 +139,12 @@ class Service:
                 settler = self._settlers.setdefault(
                     clinic, Settler(self.config.cooldown_s, self.config.steady_traffic_s)
                 )
-                ready = settler.update(found, now)
+                ready = settler.update(found.files, now)
                 self.metrics.pending.labels(clinic).set(settler.pending)
                 self.metrics.oldest_pending_s.labels(clinic).set(settler.oldest_s(now))
                 due_s = settler.due_in_s(now)
+            self.metrics.left_alone.labels(clinic, "unfinished").set(found.unfinished)
+            self.metrics.left_alone.labels(clinic, "unreadable").set(found.unreadable)
             for path, seen in ready:
                 self.queue.offer(Job(Arrival(clinic, path, seen), now))
             if due_s is not None:

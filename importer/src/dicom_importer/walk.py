@@ -62,14 +62,14 @@ def top_level(
     end = file.tell()
     while levels or not _ends(file, end, size_bytes, group):
         level = levels[-1] if levels else _Level(sequence=False, implicit=implicit)
-        head = _read_head(file, order, implicit=level.implicit)
+        head = read_head(file, order, implicit=level.implicit)
         _check_place(head, level, -1 if levels else last_tag, top=not levels)
         if not levels:
             outermost, value, last_tag = head, file.tell(), head.tag
         if head.tag in (ITEM_END, SEQUENCE_END):
             levels.pop()
         elif head.length != UNDEFINED:
-            _skip(file, size_bytes, head)
+            skip(file, size_bytes, head)
         elif len(levels) >= MAX_DEPTH:
             raise Rejected("too_deep", f"more than {MAX_DEPTH} levels")
         else:
@@ -90,7 +90,7 @@ def _check_place(head: _Head, level: _Level, last_tag: int, *, top: bool) -> Non
         raise Rejected("malformed", f"the tags do not ascend at byte {head.start}")
 
 
-def _read_head(file: BinaryIO, order: str, *, implicit: bool) -> _Head:
+def read_head(file: BinaryIO, order: str, *, implicit: bool) -> _Head:
     """Read what precedes a value (PS3.5 7.1.2, 7.1.3)."""
     start = file.tell()
     try:
@@ -108,7 +108,8 @@ def _read_head(file: BinaryIO, order: str, *, implicit: bool) -> _Head:
     return _Head(start, tag, vr, length)
 
 
-def _skip(file: BinaryIO, size_bytes: int, head: _Head) -> None:
+def skip(file: BinaryIO, size_bytes: int, head: _Head) -> None:
+    """Step over an element's value; raises Rejected when it is not all there."""
     missing = file.tell() + head.length - size_bytes
     if missing > 0:
         raise Rejected(

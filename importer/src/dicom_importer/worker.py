@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 
 from dicom_importer import files, filing, instance, log, storing
+from dicom_importer.beside import KEPT, Beside
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import Identity, Row, Verdict
 from dicom_importer.metrics import Metrics
-from dicom_importer.reasons import Busy, Changed, Failure, Stopping, Unavailable
+from dicom_importer.reasons import Busy, Changed, Failure, Growing, Stopping, Unavailable
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
@@ -34,6 +35,7 @@ class Worker:
         metrics: Metrics,
         filed: Callable[[Arrival], None],
         *,
+        patience_s: float = 0.0,
         jitter: Callable[[float, float], float] = random.uniform,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,6 +46,8 @@ class Worker:
         self._filed = filed
         self._jitter = jitter
         self._monotonic = monotonic
+        self._patience_s = patience_s
+        self._beside = Beside(folders.inbox, context.journal, metrics, monotonic)
         self._lock = threading.Lock()
         self._taking = threading.Lock()
         self._misses = 0
@@ -90,6 +94,8 @@ class Worker:
             self._leave(job)
         except Busy:
             self._queue.defer(job, BUSY_DELAY_S)
+        except Growing:
+            self._queue.defer(job, self._patience_left_s(job))
         except Stopping:
             pass
         except Refused as refusal:
@@ -110,7 +116,7 @@ class Worker:
     def _import(self, job: Job) -> None:
         row = self._context.journal.find(job.arrival)
         if row is None or row.state == "sending":
-            row = self._decide(job.arrival, row)
+            row = self._decide(job, row)
         row = self._file(row)
         clinic = row.arrival.clinic
         self._metrics.duration_s.labels(clinic).observe(self._monotonic() - job.ready_at)
@@ -118,8 +124,11 @@ class Worker:
         self._queue.done(job)
         self._filed(job.arrival)
 
-    def _decide(self, arrival: Arrival, row: Row | None) -> Row:
-        context = self._context
+    def _patience_left_s(self, job: Job) -> float:
+        return job.ready_at + self._patience_s - self._monotonic()
+
+    def _decide(self, job: Job, row: Row | None) -> Row:
+        arrival, context = job.arrival, self._context
         identity = row.identity if row else Identity()
         time = row.coerced_at if row else f"{context.now():%Y%m%d%H%M%S.%f}+0000"
         try:
@@ -135,7 +144,8 @@ class Worker:
                     identity = ready.opened.identity
                     verdict = Verdict(storing.store(arrival, row, ready, time, context))
             except Failure as failure:
-                verdict = Verdict(failure.status, failure.code, failure.detail)
+                patient = self._patience_left_s(job) > 0
+                verdict = self._beside.judge(arrival, file, failure, patient=patient)
             _unchanged(arrival, file.fileno())
         if identity.sop_uid:
             self._misses = 0
@@ -185,7 +195,7 @@ class Worker:
         if verdict.reason:
             self._metrics.failures.labels(clinic, verdict.reason).inc()
             fields["reason"] = verdict.reason
-        else:
+        elif verdict.status != KEPT:
             self.last_success_s = self._context.now().timestamp()
             self._metrics.last_success_s.labels(clinic).set(self.last_success_s)
             self._metrics.stored_bytes.labels(clinic).inc(row.arrival.seen.size_bytes)

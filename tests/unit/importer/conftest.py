@@ -98,7 +98,7 @@ class Importer:
     @staticmethod
     def statuses() -> tuple[str, ...]:
         """Return the statuses."""
-        return ("success", "duplicate", "not_dicom", "rejected")
+        return ("success", "duplicate", "kept", "not_dicom", "rejected")
 
 
 def settings(root: Path, url: str) -> Config:
@@ -144,3 +144,15 @@ def importer(tmp_path: Path, archive: ScriptedArchive) -> Iterator[Importer]:
     made = Importer(tmp_path, Clock(), archive, settings(tmp_path, archive.url))
     yield made
     made.service.close()
+
+
+@pytest.fixture
+def conf(importer: Importer) -> list[str]:
+    """Provide the option that names the importer's settings."""
+    path = importer.root / "importer.conf"
+    lines = [
+        f"{name.upper()}={getattr(importer.config, name)}"
+        for name in importer.config.__dataclass_fields__
+    ]
+    path.write_text("\n".join(lines))
+    return ["--config", str(path)]

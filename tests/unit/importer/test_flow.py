@@ -74,14 +74,13 @@ def test_a_bad_file_fails_alone_and_says_why(importer: Importer) -> None:
     assert importer.tree() == [
         f"failed/clinic-a/{DAY}/export/cut.dcm",
         f"failed/clinic-a/{DAY}/export/cut.dcm.error.json",
-        f"failed/clinic-a/{DAY}/export/readme.txt",
-        f"failed/clinic-a/{DAY}/export/readme.txt.error.json",
         f"processed/clinic-a/{DAY}/export/good.dcm",
+        f"processed/clinic-a/{DAY}/export/readme.txt",
     ]
     cut = reason(importer, f"clinic-a/{DAY}/export/cut.dcm")
     assert (cut["version"], cut["status"], cut["reason"]) == (1, "rejected", "truncated")
     assert cut["file"] == "export/cut.dcm"
-    assert importer.counted("clinic-a") == {"success": 1, "not_dicom": 1, "rejected": 1}
+    assert importer.counted("clinic-a") == {"success": 1, "kept": 1, "rejected": 1}
 
 
 def test_the_same_study_again_is_a_duplicate_even_with_a_fresh_coercion(importer: Importer) -> None:

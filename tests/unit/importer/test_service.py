@@ -165,18 +165,6 @@ def test_retention_spares_failed(importer: Importer) -> None:
     assert (importer.root / "failed/clinic-a/2026-01-01").exists()
 
 
-@pytest.fixture
-def conf(importer: Importer) -> list[str]:
-    """Provide the option that names the importer's settings."""
-    path = importer.root / "importer.conf"
-    lines = [
-        f"{name.upper()}={getattr(importer.config, name)}"
-        for name in importer.config.__dataclass_fields__
-    ]
-    path.write_text("\n".join(lines))
-    return ["--config", str(path)]
-
-
 def test_status_counts_what_waits_and_what_failed(
     importer: Importer, conf: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
