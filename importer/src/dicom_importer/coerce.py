@@ -1,7 +1,7 @@
 """Sets the clinic in an instance: a pure function of header, clinic and time, giving splices.
 
 What was there is kept in Original Attributes Sequence (PS3.3 C.12.1.1.9, PS3.18 10.5.3); every
-other byte of the file stays as it was.
+other byte of the file stays as it was, but for the preamble.
 """
 
 import os
@@ -15,6 +15,7 @@ from dicom_importer.walk import SEQUENCE_END, UNDEFINED
 
 MODIFYING_SYSTEM = "dicom-importer"
 CHUNK_BYTES = 1 << 18
+PREAMBLE_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ def coerce(header: Header, descriptor: int, size_bytes: int, clinic: str, time: 
     A file that says so already stays as it is: an export from the archive comes back unchanged.
     """
     lead = (Splice(0, 0, header.missing_lead),) if header.missing_lead else ()
+    if header.preamble:
+        # PS3.10 7.1 leaves it to anybody: a program may hide there (CVE-2019-11687).
+        lead = (Splice(0, PREAMBLE_BYTES, bytes(PREAMBLE_BYTES)),)
     if header.institution.strip(b"\0 ") == clinic.encode():
         return Body(size_bytes, lead)
     encoding = _Encoding(header.implicit, header.little)

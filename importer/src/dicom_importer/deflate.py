@@ -1,7 +1,6 @@
 """Inflates and deflates data sets (PS3.5 A.5) on disk, in chunks, up to a size."""
 
 import contextlib
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -46,9 +45,12 @@ def deflated(body: Body, plain: BinaryIO, dataset_start: int, spool: Path) -> It
     """Hold a nameless file: the meta header, and the spliced data set deflated."""
     with tempfile.TemporaryFile(dir=spool) as out:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        out.write(os.pread(plain.fileno(), dataset_start, 0))
+        lead = tuple(splice for splice in body.splices if splice.offset < dataset_start)
+        rest = Body(body.size_bytes, body.splices[len(lead) :])
+        for chunk in Body(dataset_start, lead).chunks(plain.fileno()):
+            out.write(chunk)
         size_bytes = 0
-        for chunk in body.chunks(plain.fileno(), dataset_start):
+        for chunk in rest.chunks(plain.fileno(), dataset_start):
             size_bytes += out.write(deflater.compress(chunk))
         size_bytes += out.write(deflater.flush())
         # PS3.5 A.5: the deflated stream is padded to an even length.

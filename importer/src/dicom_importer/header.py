@@ -49,6 +49,7 @@ class Header:
     implicit: bool
     little: bool
     missing_lead: bytes
+    preamble: bytes
     dataset_start: int
     institution: bytes
     spans: dict[int, Span]
@@ -68,6 +69,7 @@ class Meta:
     transfer_syntax: str
     dataset_start: int
     missing_lead: bytes
+    preamble: bytes = b""
 
 
 def read_meta(file: BinaryIO) -> Meta:
@@ -91,7 +93,8 @@ def read_meta(file: BinaryIO) -> Meta:
     file.seek(end)
     if end == start == 0:
         lead = b""  # No meta header at all: one is written when the identifiers are known.
-    return Meta(transfer_syntax or _guess(file), end, lead)
+    preamble = head[:start][:-4].rstrip(b"\0")
+    return Meta(transfer_syntax or _guess(file), end, lead, preamble)
 
 
 def _plausible(head: bytes) -> bool:
@@ -178,6 +181,7 @@ def _header(meta: Meta, found: _Found, *, implicit: bool, little: bool) -> Heade
         implicit,
         little,
         meta.missing_lead,
+        meta.preamble,
         meta.dataset_start,
         values.get(INSTITUTION, b""),
         found.spans,

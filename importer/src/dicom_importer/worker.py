@@ -143,6 +143,9 @@ class Worker:
                 with instance.prepared(file, arrival.clinic, time, context.limits) as ready:
                     identity = ready.opened.identity
                     verdict = Verdict(storing.store(arrival, row, ready, time, context))
+                    if preamble := ready.opened.header.preamble:
+                        fields = {"file": log.alias(arrival.path), "begins": preamble[:4].hex()}
+                        log.line("preamble_zeroed", clinic=arrival.clinic, **fields)
             except Failure as failure:
                 patient = self._patience_left_s(job) > 0
                 verdict = self._beside.judge(arrival, file, failure, patient=patient)

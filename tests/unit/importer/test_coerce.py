@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from dicom_importer import coerce, compare, deflate, header
 from dicom_importer.header import INSTITUTION, ORIGINAL
+from dicom_importer.instance import Limits, prepared
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from unit.importer.building import SYNTAXES, dataset, encode, instance, parse, shipped
@@ -188,3 +189,26 @@ def test_other_content_is_another_version(file: BinaryIO, change: dict[str, obje
     ours = read(file, content)
     with tempfile.TemporaryFile() as theirs:
         assert not compare.same(file, ours, theirs, read(theirs, copy))
+
+
+@pytest.mark.parametrize("lead", [b"MZ\x90", b"\x7fELF", b"#!/bin/sh\n", b"II*\0", b"\1"])
+def test_a_preamble_that_holds_anything_is_zeroed(file: BinaryIO, lead: bytes) -> None:
+    content = instance()
+    dressed = lead + content[len(lead) :]
+    assert parse(coerced(file, dressed)) == parse(coerced(file, content))
+    assert coerced(file, dressed) == coerced(file, content)
+    own = coerced(file, content)
+    assert coerced(file, lead + own[len(lead) :]) == own
+
+
+@pytest.mark.parametrize("cut", [0, 132])
+def test_a_deflated_file_gets_a_clean_preamble(tmp_path: Path, cut: int) -> None:
+    content = shipped("image_dfl.dcm").read_bytes()
+    file = tmp_path / "one.dcm"
+    file.write_bytes((b"MZ" + content[2:])[cut:])
+    limits = Limits(tmp_path, 1 << 24)
+    with file.open("rb") as opened, prepared(opened, "clinic-a", TIME, limits) as ready:
+        result = b"".join(ready.body.chunks(ready.source.fileno()))
+    assert result[:132] == bytes(128) + b"DICM"
+    assert parse(result).InstitutionName == "clinic-a"
+    assert rest(result) == rest(content)

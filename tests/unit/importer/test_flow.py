@@ -66,6 +66,21 @@ def test_a_deflated_file_is_stored(importer: Importer) -> None:
     assert importer.counted("clinic-a") == {"success": 1}
 
 
+def test_a_program_in_the_preamble_is_not_stored_and_kept_in_processed(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = b"MZ\x90" + instance()[3:]
+    importer.drop("clinic-a/one.dcm", content)
+    importer.run()
+    (held,) = importer.archive.instances.values()
+    assert held.content[:132] == bytes(128) + b"DICM"
+    assert (importer.root / f"processed/clinic-a/{DAY}/one.dcm").read_bytes() == content
+    assert '"event": "preamble_zeroed"' in capsys.readouterr().out
+    importer.drop("clinic-a/again.dcm", content)
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1, "duplicate": 1}
+
+
 def test_a_bad_file_fails_alone_and_says_why(importer: Importer) -> None:
     importer.drop("clinic-a/export/good.dcm", instance())
     importer.drop("clinic-a/export/readme.txt", b"hello " * 50)
