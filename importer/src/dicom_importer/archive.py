@@ -16,11 +16,17 @@ from dicom_importer.access import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Token
 from dicom_importer.coerce import CHUNK_BYTES, Body
 from dicom_importer.header import Header
 from dicom_importer.reasons import Rejected, Unavailable
-from dicom_importer.stow import Multipart, SendingBroke, read_answer
+from dicom_importer.stow import Multipart, SendingBroke, read_answer, retry_after_s
 
 # The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
 STORE_TIMEOUT_S = 60
 STORE_BYTES_PER_S = 10_000_000
+# These say something of the archive and nothing of the instance, however often it meets them.
+_OVERLOADED = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
 _T = TypeVar("_T")
 
 
@@ -69,6 +75,8 @@ class Archive:
             raise SendingBroke(f"sending: {type(error).__name__}") from error
         if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise Rejected("too_large", f"the archive refuses {body.length} bytes")
+        if answer.status_code in _OVERLOADED:
+            self._raise_status(answer, Unavailable)
         if answer.status_code not in (200, 202, 400, 409):
             self._raise_status(answer, SendingBroke)
         read_answer(answer, header.sop_uid)
@@ -168,8 +176,7 @@ class Archive:
         if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._token.drop()
             kind = Unavailable
-        wait = answer.headers.get("Retry-After", "")
-        raise kind(f"status {answer.status_code}", float(wait) if wait.isdecimal() else 0.0)
+        raise kind(f"status {answer.status_code}", retry_after_s(answer))
 
 
 def identifier(patient_id: str, *uids: str) -> str:

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import requests
 
@@ -57,11 +59,11 @@ class Multipart:
 def read_answer(answer: requests.Response, sop_uid: str) -> None:
     """Find this instance in the answer; raises Refused and Unavailable."""
     try:
-        content = answer.json()
+        content = _from_xml(answer.content) if _is_xml(answer) else answer.json()
         whole = "00081199" in content
         stored = _entries(content, "00081199")
         failed = _entries(content, "00081198")
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError):
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, ET.ParseError):
         whole, stored, failed = False, {}, {}
     if sop_uid in stored:
         return
@@ -78,10 +80,47 @@ def read_answer(answer: requests.Response, sop_uid: str) -> None:
     raise Refused("refused", f"failure reason {reason:04X}")
 
 
+def _is_xml(answer: requests.Response) -> bool:
+    return answer.content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _from_xml(content: bytes) -> dict[str, Any]:
+    """Turn the Native DICOM Model (PS3.19 A.1) into the DICOM JSON Model; ours is asked for."""
+    if b"<!" in content:
+        raise ValueError("no DICOM model declares a type or an entity")
+    return _attributes(ET.fromstring(content))  # noqa: S314 - none declared, see above
+
+
+def _attributes(parent: ET.Element) -> dict[str, Any]:
+    return {
+        one.attrib["tag"]: {
+            "Value": [
+                _attributes(child) if child.tag.endswith("Item") else (child.text or "").strip()
+                for child in one
+            ]
+        }
+        for one in parent
+        if one.tag.endswith("DicomAttribute")
+    }
+
+
+def retry_after_s(answer: requests.Response) -> float:
+    """Read how long to wait, a number or a date (RFC 9110 10.2.3), 0 when it is not said."""
+    wait = answer.headers.get("Retry-After", "").strip()
+    if wait.isdecimal():
+        return float(wait)
+    try:
+        until = parsedate_to_datetime(wait)
+        since = parsedate_to_datetime(answer.headers["Date"])
+        return max(0.0, (until - since).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
 def _entries(content: dict[str, Any], sequence: str) -> dict[str, int]:
     """Map SOP Instance UID (0008,1155) to Failure Reason (0008,1197), 0 when there is none."""
     entries: dict[str, int] = {}
     for item in content.get(sequence, {}).get("Value", []):
-        reason = item.get("00081197", {}).get("Value", [0])[0]
+        reason = next(iter(item.get("00081197", {}).get("Value", [])), 0)
         entries[str(item["00081155"]["Value"][0])] = int(reason)
     return entries

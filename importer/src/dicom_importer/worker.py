@@ -21,6 +21,8 @@ from dicom_importer.stow import Refused
 BUSY_DELAY_S = 1.0
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
+# As long as an archive may ask to be left alone.
+MAX_ASKED_S = 600.0
 TAKE_TIMEOUT_S = 5.0
 
 
@@ -183,10 +185,11 @@ class Worker:
     def _pause(self, absence: Unavailable) -> None:
         """Ask nothing of an archive that is away, for longer each time."""
         with self._lock:
-            delay_s = max(absence.retry_after_s, self._delay_s(self._misses))
+            asked_s = min(absence.retry_after_s, MAX_ASKED_S)
+            delay_s = max(asked_s, self._delay_s(self._misses))
             self._misses += 1
         self._metrics.archive_up.set(0)
-        self._queue.pause(min(delay_s, MAX_DELAY_S))
+        self._queue.pause(delay_s)
 
     def _delay_s(self, times: int) -> float:
         return min(MAX_DELAY_S, FIRST_DELAY_S * (1 << min(times, 10))) * self._jitter(0.5, 1.0)

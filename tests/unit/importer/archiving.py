@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+Reply = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
+
+
 @dataclass(slots=True)
 class Stored:
     """One instance that the archive holds, and how the archive names what is above it."""
@@ -39,10 +42,14 @@ class Stored:
 
 @dataclass(slots=True)
 class ScriptedArchive:
-    """Stores as Orthanc does; `script` may answer a store in its stead."""
+    """Stores as Orthanc does; `script` may answer a store in its stead.
+
+    What `breaks` holds is done with a store's connection, which ends with it, and no answer.
+    """
 
     instances: dict[str, Stored] = field(default_factory=dict)
-    script: list[Callable[[bytes], tuple[int, bytes] | None]] = field(default_factory=list)
+    script: list[Callable[[bytes], Reply | None]] = field(default_factory=list)
+    breaks: list[Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=list)
     away: bool = False
     tokens: int = 0
     stores: int = 0
@@ -50,7 +57,7 @@ class ScriptedArchive:
 
     def answer(  # noqa: PLR0911 - one for each route
         self, method: str, path: str, body: bytes, content_type: str
-    ) -> tuple[int, bytes]:
+    ) -> Reply:
         """Answer a request with a status and a body."""
         match method, path.strip("/").split("/"):
             case "POST", ["token"]:
@@ -70,7 +77,7 @@ class ScriptedArchive:
             case _:
                 return 404, b""
 
-    def store(self, body: bytes, content_type: str) -> tuple[int, bytes]:
+    def store(self, body: bytes, content_type: str) -> Reply:
         """Store the one part of a STOW-RS request; an older object is kept, with success."""
         self.stores += 1
         head = f"Content-Type: {content_type}\r\n\r\n".encode()
@@ -136,10 +143,16 @@ def serve(archive: ScriptedArchive) -> ThreadingHTTPServer:
         disable_nagle_algorithm = True
 
         def _handle(self) -> None:
+            if archive.breaks and self.path.endswith("/dicom-web/studies"):
+                archive.breaks.pop(0)(self)
+                self.close_connection = True
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             content_type = self.headers.get("Content-Type") or ""
-            status, answer = archive.answer(self.command, self.path, body, content_type)
+            status, answer, *headers = archive.answer(self.command, self.path, body, content_type)
             self.send_response(status)
+            for name, value in (headers[0] if headers else {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

@@ -60,3 +60,9 @@ def test_identifiers_are_computed_as_orthanc_does() -> None:
     )
     # As Orthanc 1.13.0 named pydicom's CT_small.dcm.
     assert identifier("1CT1", *uids) == "f689ddd2-662f8fe1-8b18180d-ec2a2cee-937917af"
+
+
+def test_an_answer_in_xml_cannot_define_entities() -> None:
+    bomb = b'<!DOCTYPE a [<!ENTITY b "1.2.3">]><a><b>&b;</b></a>'
+    with pytest.raises(Refused, match="no word of it"):
+        read_answer(answer(200, bomb), "1.2.3")

@@ -1,0 +1,279 @@
+"""What the importer does on each answer of the archive; docs/conformance.md says the same."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from unit.importer.archiving import stow_answer
+from unit.importer.building import dataset, encode, instance, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from http.server import BaseHTTPRequestHandler
+
+    from unit.importer.archiving import Reply
+    from unit.importer.conftest import Importer
+
+DAY = "2026-11-24"
+CONFORMANCE = Path(__file__).parents[3] / "docs/conformance.md"
+PROBLEM = b'{"HttpError": "Internal Server Error"}'
+
+
+def xml_answer(stored: str = "", failed: str = "", reason: int | None = None) -> bytes:
+    """Return the answer in the Native DICOM Model (PS3.19 A.1)."""
+    uid = f'<DicomAttribute tag="00081155" vr="UI"><Value number="1">{stored or failed}</Value>'
+    why = f'<DicomAttribute tag="00081197" vr="US"><Value number="1">{reason}</Value>'
+    item = f"{uid}</DicomAttribute>" + (f"{why}</DicomAttribute>" if reason is not None else "")
+    tag = "00081199" if stored else "00081198"
+    return (
+        '<?xml version="1.0" encoding="utf-8"?><NativeDicomModel'
+        ' xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM">'
+        f'<DicomAttribute tag="{tag}" vr="SQ"><Item number="1">{item}</Item></DicomAttribute>'
+        "</NativeDicomModel>"
+    ).encode()
+
+
+def keep(importer: Importer, content: bytes) -> str:
+    """Let the archive store what it answers for by itself, and return the instance's UID."""
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n--x--\r\n"
+    script, importer.archive.script = importer.archive.script, []
+    importer.archive.store(body, "multipart/related; boundary=x")
+    importer.archive.script = script
+    importer.archive.stores -= 1
+    return str(parse(content).SOPInstanceUID)
+
+
+def both(stored: str, failed: str) -> bytes:
+    """Return an answer that names one instance as stored and another as failed."""
+    return json.dumps(
+        json.loads(stow_answer(failed=failed, reason=0xC000))
+        | {k: v for k, v in json.loads(stow_answer(stored=stored)).items() if k == "00081199"}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, lambda uid: stow_answer(stored=uid)),
+        (202, lambda uid: both(stored=uid, failed="1.2.3")),
+        (400, lambda uid: both(stored=uid, failed="1.2.3")),
+        (409, lambda uid: stow_answer(stored=uid)),
+        (200, lambda uid: xml_answer(stored=uid)),
+        (202, lambda uid: xml_answer(stored=uid)),
+    ],
+)
+def test_an_instance_that_is_named_as_stored_and_held_is_a_success(
+    importer: Importer, status: int, answer: Callable[[str], bytes]
+) -> None:
+    importer.archive.script.append(lambda content: (status, answer(keep(importer, content))))
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1}
+    assert importer.archive.stores == 1
+
+
+def put_off(importer: Importer, reply: Reply) -> None:
+    """Answer once for one file, which must stay; then let it be stored."""
+    importer.archive.script.append(lambda _: reply)
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.settle()
+    importer.work()
+    assert importer.tree() == ["inbox/clinic-a/one.dcm"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (202, stow_answer(failed="1.2.3", reason=0x0110)),
+        (400, PROBLEM),
+        (401, b""),
+        (403, b""),
+        (409, stow_answer()),
+        (429, b""),
+        (500, PROBLEM),
+        (502, b"<html>"),
+        (503, b""),
+        (504, b""),
+        (507, b""),
+        (200, b"<html><body>a proxy's page</body></html>"),
+        (200, b""),
+    ],
+)
+def test_whatever_may_pass_is_put_off_and_then_stored(importer: Importer, reply: Reply) -> None:
+    put_off(importer, reply)
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1}
+    assert importer.archive.stores == 2
+
+
+def test_a_token_that_is_refused_in_the_middle_is_fetched_anew(importer: Importer) -> None:
+    importer.drop("clinic-a/zero.dcm", instance())
+    importer.run()
+    assert importer.archive.tokens == 1
+    importer.archive.script.append(lambda _: (401, b""))
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 2}
+    assert importer.archive.tokens > 1
+    (row,) = importer.service.journal.history("clinic-a", "one.dcm")
+    assert row.refusals == 0
+
+
+@pytest.mark.parametrize("status", [429, 503, 507])
+def test_an_archive_that_is_overloaded_never_fails_a_file(importer: Importer, status: int) -> None:
+    made = dataset()
+
+    def refuse(content: bytes) -> Reply | None:
+        importer.archive.script.append(refuse)
+        unlucky = parse(content).SOPInstanceUID == made.SOPInstanceUID
+        return (status, b"") if unlucky else None
+
+    importer.archive.script.append(refuse)
+    importer.drop("clinic-a/export/unlucky.dcm", encode(made))
+    for number in range(3):
+        importer.drop(f"clinic-a/export{number}/lucky.dcm", instance())
+        importer.run()
+    assert importer.counted("clinic-a") == {"success": 3}
+    importer.archive.script.clear()
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 4}
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_archive_is_left_alone_for_as_long_as_it_asks(
+    importer: Importer, status: int, *, as_date: bool
+) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
+    wait = until if as_date else "300"
+    put_off(importer, (status, b"", {"Retry-After": wait}))
+    importer.clock.now_s += 290
+    assert importer.work() == 0
+    importer.clock.now_s += 20
+    assert importer.work() == 1
+    assert importer.counted("clinic-a") == {"success": 1}
+
+
+@pytest.mark.parametrize(
+    "wait", ["86400", "soon", "-5", "Tue, 24 Nov 2099 08:00:00 GMT", "9" * 5000]
+)
+def test_no_archive_can_ask_for_more_than_ten_minutes(importer: Importer, wait: str) -> None:
+    put_off(importer, (503, b"", {"Retry-After": wait}))
+    importer.clock.now_s += 610
+    assert importer.work() == 1
+    assert importer.counted("clinic-a") == {"success": 1}
+
+
+def test_what_is_too_large_for_the_archive_fails_alone_and_at_once(importer: Importer) -> None:
+    importer.archive.script.append(lambda _: (413, b""))
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    path = importer.root / f"failed/clinic-a/{DAY}/one.dcm.error.json"
+    assert json.loads(path.read_text())["reason"] == "too_large"
+    assert importer.archive.stores == 1
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Break the connection with a part of the body read."""
+    handler.rfile.read(100_000)
+    at_once = struct.pack("ii", 1, 0)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+
+
+def half(handler: BaseHTTPRequestHandler) -> None:
+    """Take the body and end in the middle of the answer."""
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"00081199"')
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    """Take the body and say nothing until the client has gone."""
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.connection.settimeout(30)
+    handler.rfile.read(1)
+
+
+@pytest.mark.parametrize("how", [reset, half, hang])
+def test_a_connection_that_breaks_or_hangs_loses_nothing(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch, how: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("dicom_importer.archive.STORE_TIMEOUT_S", 0.3)
+    importer.archive.breaks.append(how)
+    importer.drop("clinic-a/one.dcm", instance(PixelData=bytes(1 << 21)))
+    importer.settle()
+    importer.work()
+    assert importer.tree() == ["inbox/clinic-a/one.dcm"]
+    (row,) = importer.service.journal.active()
+    assert row.refusals == 1
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1}
+    assert len(importer.archive.instances) == 1
+
+
+def test_what_was_stored_before_the_connection_broke_is_not_sent_again(
+    importer: Importer,
+) -> None:
+    def stored_then_broken(content: bytes) -> Reply:
+        keep(importer, content)
+        return 500, b""
+
+    importer.archive.script.append(stored_then_broken)
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1}
+    assert importer.archive.stores == 1
+
+
+@pytest.mark.parametrize("answer", [stow_answer, xml_answer])
+@pytest.mark.parametrize(
+    ("reason", "code"), [(0xC000, "refused_unreadable"), (0x0110, "refused"), (None, "refused")]
+)
+def test_what_is_refused_while_others_pass_fails_with_its_reason(
+    importer: Importer, answer: Callable[..., bytes], reason: int | None, code: str
+) -> None:
+    bad = dataset()
+
+    def refuse(content: bytes) -> Reply | None:
+        importer.archive.script.append(refuse)
+        if parse(content).SOPInstanceUID != bad.SOPInstanceUID:
+            return None
+        return 409, answer(failed=bad.SOPInstanceUID, reason=reason)
+
+    importer.archive.script.append(refuse)
+    importer.drop("clinic-a/export/bad.dcm", encode(bad))
+    importer.drop("clinic-a/export/good.dcm", instance())
+    importer.drop("clinic-a/export/later.dcm", instance())
+    importer.run()
+    path = importer.root / f"failed/clinic-a/{DAY}/export/bad.dcm.error.json"
+    assert json.loads(path.read_text())["reason"] == code
+    assert importer.counted("clinic-a") == {"success": 2, "rejected": 1}
+
+
+@pytest.mark.parametrize("answer", [stow_answer, xml_answer])
+@pytest.mark.parametrize("other", [True, False])
+def test_already_stored_is_compared_and_never_taken_on_trust(
+    importer: Importer, answer: Callable[..., bytes], *, other: bool
+) -> None:
+    made = dataset()
+    ours = encode(made)
+    if other:
+        made.PixelData = bytes(16)
+    made.InstitutionName = "clinic-a"
+    theirs = encode(made)
+
+    def already(_: bytes) -> Reply:
+        return 409, answer(failed=keep(importer, theirs), reason=0x0111)
+
+    importer.archive.script.append(already)
+    importer.drop("clinic-a/one.dcm", ours)
+    importer.run()
+    (held,) = importer.archive.instances.values()
+    assert held.content == theirs
+    assert importer.counted("clinic-a") == {"rejected": 1} if other else {"success": 1}
