@@ -43,7 +43,8 @@ def _failed(root: Path, clinic: str) -> int:
 def explain(config: Config, path: Path) -> list[str]:
     """Say where a file is and why, given its path in the inbox, in processed/ or in failed/."""
     folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
-    path = path.absolute()
+    # Not resolved: what lies below a clinic's inbox may be anybody's symlink.
+    path = Path(os.path.normpath(path.absolute()))
     try:
         journal = Journal(config.state_dir / JOURNAL, read_only=True)
     except sqlite3.Error:

@@ -3,29 +3,51 @@
 import contextlib
 import os
 import re
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
-from dicom_importer import files
+from dicom_importer import files, log
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def remove_old_days(processed: Path, today: date, retention_days: int) -> int:
-    """Remove day folders older than the retention; anything else stays. Returns their number."""
+    """Remove day folders older than the retention; anything else stays. Returns their number.
+
+    One that cannot be removed keeps no other.
+    """
     limit = today - timedelta(days=retention_days)
     removed = 0
     with os.scandir(processed) as entries:
-        clinics = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+        clinics = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
     for clinic in clinics:
-        with os.scandir(clinic) as entries:
-            days = [e for e in entries if e.is_dir(follow_symlinks=False)]
+        with os.scandir(processed / clinic) as entries:
+            days = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
         for day in days:
-            if _DAY.fullmatch(day.name) and _older(day.name, limit):
-                shutil.rmtree(day.path)
-                removed += 1
+            if _DAY.fullmatch(day) and _older(day, limit):
+                try:
+                    _remove(processed, f"{clinic}/{day}")
+                    removed += 1
+                except OSError as error:
+                    log.line("day_stays", clinic=clinic, day=day, error=error.strerror)
     return removed
+
+
+def _remove(root: Path, top: str) -> None:
+    """Remove a folder however deep it is, which shutil.rmtree does not."""
+    folders, waiting = [], [top]
+    while waiting:
+        folders.append(path := waiting.pop())
+        with files.folder(root, path) as descriptor:
+            with os.scandir(descriptor) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            waiting += [f"{path}/{name}" for name, is_folder in found if is_folder]
+            for name in (name for name, is_folder in found if not is_folder):
+                os.unlink(name, dir_fd=descriptor)
+    for path in reversed(folders):
+        above, _, name = path.rpartition("/")
+        with files.folder(root, above) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
 
 
 def _older(name: str, limit: date) -> bool:

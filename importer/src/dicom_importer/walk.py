@@ -1,5 +1,6 @@
 """Walks a data set's elements without their values, to see that it is whole and in order."""
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # The deepest that any IOD nests is below ten; readers that recurse die of thousands.
 MAX_DEPTH = 64
 MAX_PADDING_BYTES = 1 << 16
+# What is shorter has no room for more levels: a sequence and its item take 20 bytes of heads.
+_DEEP_BYTES = MAX_DEPTH * 10
+PIXELS = 0x7FE0
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 
 
@@ -69,7 +73,10 @@ def top_level(
         if head.tag in (ITEM_END, SEQUENCE_END):
             levels.pop()
         elif head.length != UNDEFINED:
+            value_at = file.tell()
             skip(file, size_bytes, head)
+            if head.length >= _DEEP_BYTES and outermost.tag >> 16 != PIXELS:
+                _probe(file, value_at, head, order, levels)
         elif len(levels) >= MAX_DEPTH:
             raise Rejected("too_deep", f"more than {MAX_DEPTH} levels")
         else:
@@ -78,6 +85,61 @@ def top_level(
         if not levels:
             end = file.tell()
             yield Span(outermost.tag, outermost.start, value, end, outermost.length == UNDEFINED)
+
+
+def _probe(file: BinaryIO, value_at: int, head: _Head, order: str, levels: list[_Level]) -> None:
+    """Raise Rejected where sequences of defined length nest too deep; judge nothing else of them.
+
+    It is but a look ahead: the file's position, behind the value, stays.
+    """
+    behind = file.tell()
+    file.seek(value_at)
+    implicit = levels[-1].implicit if head.tag == ITEM else head.vr != b"SQ"
+    ends = [(behind, False)] if _holds_items(file, head, order) else []
+    with contextlib.suppress(_Garbled):
+        while ends:
+            if len(levels) + len(ends) > MAX_DEPTH:
+                raise Rejected("too_deep", f"more than {MAX_DEPTH} levels")
+            end, undefined = ends[-1]
+            if file.tell() >= end:
+                ends.pop()
+                continue
+            inner = _fitting_head(file, order, end, implicit=implicit)
+            if inner.tag in (ITEM_END, SEQUENCE_END):
+                if undefined:
+                    ends.pop()
+            elif inner.length == UNDEFINED:
+                ends.append((end, True))
+            elif inner.length >= _DEEP_BYTES and _holds_items(file, inner, order):
+                ends.append((file.tell() + inner.length, False))
+            else:
+                file.seek(inner.length, 1)
+    file.seek(behind)
+
+
+def _holds_items(file: BinaryIO, head: _Head, order: str) -> bool:
+    """Say whether a value is an item's or a sequence's, which implicit VR does not tell."""
+    if head.tag == ITEM:
+        return True
+    if head.vr not in (b"SQ", b"UN", b""):
+        return False
+    start = file.read(4)
+    file.seek(-len(start), 1)
+    return start == struct.pack(order + "HH", ITEM >> 16, ITEM & 0xFFFF)
+
+
+class _Garbled(Exception):  # noqa: N818
+    """What is looked into makes no sense as a data set."""
+
+
+def _fitting_head(file: BinaryIO, order: str, end: int, *, implicit: bool) -> _Head:
+    try:
+        head = read_head(file, order, implicit=implicit)
+    except Rejected:
+        raise _Garbled from None
+    if head.length != UNDEFINED and file.tell() + head.length > end:
+        raise _Garbled
+    return head
 
 
 def _check_place(head: _Head, level: _Level, last_tag: int, *, top: bool) -> None:
