@@ -42,7 +42,7 @@ class Stored:
 
 @dataclass(slots=True)
 class ScriptedArchive:
-    """Stores as Orthanc does; `script` may answer a store in its stead.
+    """Stores as Orthanc does; `script` may answer a store in its stead, or raise ConnectionError.
 
     What `breaks` holds is done with a store's connection, which ends with it, and no answer.
     """
@@ -149,7 +149,12 @@ def serve(archive: ScriptedArchive) -> ThreadingHTTPServer:
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             content_type = self.headers.get("Content-Type") or ""
-            status, answer, *headers = archive.answer(self.command, self.path, body, content_type)
+            try:
+                reply = archive.answer(self.command, self.path, body, content_type)
+            except ConnectionError:
+                self.close_connection = True
+                return
+            status, answer, *headers = reply
             self.send_response(status)
             for name, value in (headers[0] if headers else {}).items():
                 self.send_header(name, value)

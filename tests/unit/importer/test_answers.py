@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dicom_importer import storing, walk
 from unit.importer.archiving import stow_answer
 from unit.importer.building import dataset, encode, instance, parse
 
@@ -277,3 +278,107 @@ def test_already_stored_is_compared_and_never_taken_on_trust(
     (held,) = importer.archive.instances.values()
     assert held.content == theirs
     assert importer.counted("clinic-a") == {"rejected": 1} if other else {"success": 1}
+
+
+def documented() -> dict[str, str]:
+    """Return the answers of docs/conformance.md and what is said to become of the file."""
+    table = CONFORMANCE.read_text().partition("| answer | outcome |")[2].splitlines()[2:]
+    rows = [row.strip("| ").split(" | ") for row in table if row.startswith("|")]
+    return {answer: outcome.replace("`", "") for answer, outcome in rows}
+
+
+def broken(_: Importer, __: bytes) -> Reply:
+    """Give no answer."""
+    raise ConnectionResetError
+
+
+def named(failed: str, reason: int | None = None) -> bytes:
+    return stow_answer(failed=failed, reason=reason)
+
+
+def another(content: bytes) -> bytes:
+    """Return the same instance with other pixels."""
+    made = parse(content)
+    made.PixelData = bytes(16)
+    return encode(made)
+
+
+def uid(content: bytes) -> str:
+    return str(parse(content).SOPInstanceUID)
+
+
+def replies(*made: Reply) -> list[Callable[[Importer, bytes], Reply]]:
+    """Return what answers each of these whatever was sent."""
+    return [lambda _, __, reply=reply: reply for reply in made]  # type: ignore[misc]
+
+
+ANSWERED: list[list[Callable[[Importer, bytes], Reply]]] = [
+    [
+        lambda i, c: (200, stow_answer(stored=keep(i, c))),
+        lambda i, c: (400, both(stored=keep(i, c), failed="1.2.3")),
+        lambda i, c: (409, xml_answer(stored=keep(i, c))),
+    ],
+    [lambda _, c: (200, stow_answer(stored=uid(c)))],
+    [lambda i, c: (200, stow_answer(stored=keep(i, another(c))))],
+    [lambda _, c: (400, named(uid(c), 0xA700))],
+    [lambda _, c: (409, named(uid(c), 0xC000)), lambda _, c: (202, named(uid(c), 0xC123))],
+    [lambda i, c: (409, named(keep(i, c), 0x0111))],
+    [lambda i, c: (409, named(keep(i, another(c)), 0x0111))],
+    [lambda _, c: (409, named(uid(c), 0x0110)), lambda _, c: (202, named(uid(c)))],
+    replies((400, stow_answer())),
+    replies((200, b""), (202, b"<html>"), (400, PROBLEM), (409, b"[]")),
+    replies((401, b""), (403, b"")),
+    replies((413, b"")),
+    replies((429, b""), (503, b""), (507, b"")),
+    replies((500, PROBLEM), (502, b""), (504, b""), (404, b""), (302, b"")),
+    [broken],
+]
+
+
+def test_the_documented_numbers_are_those_of_the_code() -> None:
+    text = CONFORMANCE.read_text()
+    for words in (
+        f"after {storing.REFUSALS} refusals while other files are stored",
+        f"{storing.LONELY_REFUSALS} refusals in at least {storing.LONELY_REFUSALS_S / 60:.0f} min",
+        f"after {storing.SURE_REFUSALS} refusals where the archive cannot parse it",
+        f"after {storing.BREAKS} breaks in at least {storing.BREAKS_S / 60:.0f} minutes",
+        f"| {walk.MAX_DEPTH} levels |",
+        f"| {walk.MAX_PADDING_BYTES >> 10} KiB |",
+    ):
+        assert words in text
+
+
+def test_every_documented_answer_is_tried() -> None:
+    assert len(documented()) == len(ANSWERED) == 15
+
+
+@pytest.mark.parametrize(
+    ("number", "which"), [(n, w) for n, many in enumerate(ANSWERED) for w in range(len(many))]
+)
+def test_what_is_documented_of_an_answer_is_true(
+    importer: Importer, number: int, which: int
+) -> None:
+    """Give one file this answer for as long as it is sent, while others are stored."""
+    unlucky = dataset()
+    sent = []
+
+    def answer(content: bytes) -> Reply | None:
+        importer.archive.script.append(answer)
+        if uid(content) != unlucky.SOPInstanceUID:
+            return None
+        sent.append(content)
+        return ANSWERED[number][which](importer, content)
+
+    importer.archive.script.append(answer)
+    importer.drop("clinic-a/export/unlucky.dcm", encode(unlucky))
+    for name in ("first", "second"):
+        importer.drop(f"clinic-a/{name}/lucky.dcm", instance())
+        importer.run()
+    assert importer.counted("clinic-a")["success"] >= 2
+    told = importer.root / f"failed/clinic-a/{DAY}/export/unlucky.dcm.error.json"
+    if told.exists():
+        reason = json.loads(told.read_text())["reason"]
+        found = f"{'put off, then ' if len(sent) > 1 else ''}failed as {reason}"
+    else:
+        found = "put off" if importer.service.journal.active() else "stored"
+    assert found == list(documented().values())[number]
