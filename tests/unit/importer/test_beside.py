@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pydicom
 import pytest
 from dicom_importer import cli, index
-from unit.importer.building import instance, shipped
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from unit.importer.building import dataset, encode, instance, shipped
 
 if TYPE_CHECKING:
     from unit.importer.conftest import Importer
@@ -127,6 +129,21 @@ def test_an_index_lists_what_pydicom_reads_in_it(name: str) -> None:
     found = list(index.listed(io.BytesIO(content)))
     assert found == ["/".join(one) for one in named]
     assert len(found) > 20
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_an_index_may_hold_icons(*, undefined: bool) -> None:
+    records = []
+    for number in range(3):
+        record = Dataset()
+        record.ReferencedFileID = ["DICOM", f"I{number}"]
+        record.IconImageSequence = Sequence([Dataset()])
+        record.IconImageSequence[0].ImageComments = "icon"
+        record["IconImageSequence"].is_undefined_length = undefined
+        record.is_undefined_length_sequence_item = undefined
+        records.append(record)
+    made = dataset(PixelData=None, DirectoryRecordSequence=Sequence(records))
+    assert list(index.listed(io.BytesIO(encode(made)))) == [f"DICOM/I{n}" for n in range(3)]
 
 
 def test_an_index_is_kept_and_what_it_lists_is_looked_for(

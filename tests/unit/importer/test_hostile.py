@@ -343,8 +343,11 @@ def test_deep_nesting_of_defined_length_is_refused_too(
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_what_lies_in_a_sequence_is_not_taken_for_depth(syntax: str) -> None:
     chance = random.Random(7)  # noqa: S311 - the same noise each time
-    for _ in range(50):
-        icon = dataset(PixelData=chance.randbytes(4096))
+    no_items = b""
+    for _ in range(100):
+        no_items = struct.pack("<HHL", 0x0040, 0xA730, len(no_items)) + no_items + bytes(640)
+    for pixels in (no_items, *(chance.randbytes(4096) for _ in range(30))):
+        icon = dataset(PixelData=pixels)
         made = dataset(IconImageSequence=[icon] * 3, DerivationDescription="x" * 2000)
         content = encode(made, syntax)
         file = io.BytesIO(content)

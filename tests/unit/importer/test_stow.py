@@ -63,6 +63,10 @@ def test_identifiers_are_computed_as_orthanc_does() -> None:
 
 
 def test_an_answer_in_xml_cannot_define_entities() -> None:
-    bomb = b'<!DOCTYPE a [<!ENTITY b "1.2.3">]><a><b>&b;</b></a>'
+    bomb = (
+        b'<!DOCTYPE a [<!ENTITY b "1.2.3">]><a><DicomAttribute tag="00081199" vr="SQ"><Item>'
+        b'<DicomAttribute tag="00081155" vr="UI"><Value>&b;</Value></DicomAttribute></Item>'
+        b"</DicomAttribute></a>"
+    )
     with pytest.raises(Refused, match="no word of it"):
         read_answer(answer(200, bomb), "1.2.3")
