@@ -130,6 +130,9 @@ def _route(request: Request) -> Route | None:
     uri = request.headers.get("x-original-uri")
     if request.path == WADO_URI and uri and parse("GET", WADO_URI, query_pairs(uri)) != route:
         return None
+    # Nothing is removed from outside: a query can turn a GET that nginx let through into a DELETE.
+    if route and route.access is Access.REMOVE and "x-forwarded-for" in request.headers:
+        return None
     return route
 
 

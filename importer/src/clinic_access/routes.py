@@ -33,6 +33,7 @@ class Access(Enum):
     STORE = auto()
     NATIVE_READ = auto()
     VERIFY = auto()
+    REMOVE = auto()
     METRICS = auto()
     HEALTH = auto()
     EXPLAIN = auto()
@@ -80,6 +81,7 @@ _ROUTES = tuple(
         ("GET", rf"/instances/{_ID}/(?:file|tags|simplified-tags|metadata)", Access.VERIFY),
         ("GET", rf"/instances/{_ID}/{_ATTACHMENT}", Access.VERIFY),
         ("POST", rf"/instances/{_ID}/attachments/dicom/verify-md5", Access.VERIFY),
+        ("DELETE", rf"/(?:studies|instances)/{_ID}", Access.REMOVE),
         ("GET", r"/tools/metrics-prometheus", Access.METRICS),
         ("GET", r"/health", Access.HEALTH),
         ("GET", r"/clinic-access/refusal", Access.EXPLAIN),

@@ -11,7 +11,14 @@ _ABSENT_REASON = "no such resource"
 
 _SERVICES = {
     Kind.IMPORTER: frozenset(
-        {Access.SEARCH, Access.RETRIEVE, Access.STORE, Access.NATIVE_READ, Access.VERIFY}
+        {
+            Access.SEARCH,
+            Access.RETRIEVE,
+            Access.STORE,
+            Access.NATIVE_READ,
+            Access.VERIFY,
+            Access.REMOVE,  # a version that an administrator has another one replace
+        }
     ),
     Kind.MONITORING: frozenset({Access.METRICS, Access.HEALTH}),
 }

@@ -218,6 +218,20 @@ def test_health_is_open_on_the_spot_only() -> None:
     assert status(gate.decide(Request("GET", "/system", (), {}, "127.0.0.1"))) == 401
 
 
+def test_the_importer_removes_from_inside_only_and_nobody_else_does() -> None:
+    world = World()
+    gate = world.gate()
+    path = "/instances/0f1e2d3c-4b5a6978-8796a5b4-c3d2e1f0-0f1e2d3c"
+    importer = world.token(
+        azp="orthanc-api", sub="33", preferred_username="service-account-orthanc-api"
+    )
+    assert gate.decide(ask(importer, path, "DELETE")) is None
+    outside = ask(importer, path, "DELETE", x_forwarded_for="203.0.113.9")
+    assert gate.decide(outside) == Deny(404, "no such resource")
+    assert status(gate.decide(ask(importer, "/series/" + path[11:], "DELETE"))) == 404
+    assert status(gate.decide(ask(world.token(roles=["admin"]), path, "DELETE"))) == 403
+
+
 def explain(token: str | None, method: str, uri: str) -> int:
     """Return the status that a refused public request is given."""
     world = World()

@@ -29,6 +29,7 @@ MAY = {
     Access.STORE: {"importer"},
     Access.NATIVE_READ: {"admin", "importer"},
     Access.VERIFY: {"importer"},
+    Access.REMOVE: {"importer"},
     Access.METRICS: {"monitoring"},
     Access.HEALTH: {"monitoring"},
     Access.EXPLAIN: set[str](),
