@@ -139,6 +139,12 @@ class Archive:
             out.seek(0)
             yield out
 
+    def remove(self, instance: str) -> None:
+        """Remove an instance; that it is not there is as well."""
+        answer = self._request("DELETE", f"/instances/{instance}")
+        if answer.status_code != HTTPStatus.NOT_FOUND:
+            self._raise_status(answer, Unavailable)
+
     def _lookup(self, uid: str, level: str) -> list[str]:
         answer = self._request("POST", "/tools/lookup", data=uid.encode())
         self._raise_status(answer, Unavailable)

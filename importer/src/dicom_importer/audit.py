@@ -1,5 +1,6 @@
 """One audit record for each study of a submission and each outcome (DICOM PS3.15 A.5)."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from dicom_importer.journal import Journal, Report
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
+ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
 _OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
 _TAIL_BYTES = 1 << 16
@@ -21,25 +23,68 @@ def write_reports(
     """Append what was filed of submissions that are not busy; returns the number of records.
 
     A record may be written and not yet journalled as such when the importer is killed: its id
-    tells, so the end of the file is read first.
+    tells.
     """
     reports = [r for submission, r in journal.reports() if (r.clinic, submission) not in busy]
     if not reports:
         return 0
+    append(path, [_record(report, now()) for report in reports])
+    for report in reports:
+        journal.audited(report)
+    return len(reports)
+
+
+def append(path: Path, records: list[dict[str, object]]) -> None:
+    """Append records that are not among the last ones, by their id; commands write here too."""
     with path.open("ab+") as file:
-        file.seek(max(0, file.tell() - _TAIL_BYTES))
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         tail = file.read()
         if tail and not tail.endswith(b"\n"):
             file.write(b"\n")
-        for report in reports:
-            record = _record(report, now())
+        for record in records:
             if str(record["id"]).encode() not in tail:
                 file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    for report in reports:
-        journal.audited(report)
-    return len(reports)
+
+
+def replaced(
+    who: str, clinic: str, uids: tuple[str, str], md5s: tuple[str, str], time: str
+) -> dict[str, object]:
+    """Return the record of an instance (study and SOP UID) whose bytes gave way to others."""
+    digest = hashlib.sha256(" ".join((time, *uids, *md5s)).encode()).hexdigest()
+    return {
+        "id": digest[:24],
+        "time": time,
+        "event": ACCESS,
+        "action": "U",
+        "outcome": 0,
+        "who": {"service": "dicom-importer", "source": f"failed/{clinic}", "operator": who},
+        "clinic_id": clinic,
+        "study_instance_uid": uids[0],
+        "sop_instance_uid": uids[1],
+        "status": "replaced",
+        "old_md5": md5s[0],
+        "new_md5": md5s[1],
+        "instances": 1,
+    }
+
+
+def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[str, object]:
+    """Return the record of instances stored again from processed/."""
+    return {
+        "id": hashlib.sha256(f"{time} {clinic} {since} {stored}".encode()).hexdigest()[:24],
+        "time": time,
+        "event": IMPORT,
+        "action": "C",
+        "outcome": 0,
+        "who": {"service": "dicom-importer", "source": f"processed/{clinic}", "operator": who},
+        "clinic_id": clinic,
+        "status": "replayed",
+        "since": since,
+        "instances": stored,
+    }
 
 
 def _record(report: Report, now: datetime) -> dict[str, object]:

@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from dicom_importer import config, inquire
+from dicom_importer import config
+from dicom_importer.config import Config
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,6 +18,15 @@ def main(argv: list[str] | None = None) -> int:
         from dicom_importer import realm  # noqa: PLC0415
 
         return realm.main(argv[1:])
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](config.load(arguments.config), arguments)
+    except (config.ConfigError, OSError) as error:
+        sys.stderr.write(f"dicom-importer: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dicom-importer", description=__doc__)
     parser.add_argument(
         "--config", type=Path, default=config.CONFIG_FILE, help="default: %(default)s"
@@ -24,21 +36,99 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("status", help="count what waits and what failed")
     explain = commands.add_parser("explain", help="say where a file is and why")
     explain.add_argument("path", type=Path)
+    retry = commands.add_parser("retry", help="put failed files back into their inbox")
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument("paths", nargs="*", default=[], type=Path, metavar="PATH")
+    which.add_argument("--clinic", default="", help="all that failed of this clinic")
+    retry.add_argument("--reason", default="", help="only what failed for this reason")
+    replace = commands.add_parser("replace", help="let a corrected export replace what is archived")
+    replace.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    replay = commands.add_parser("replay", help="offer originals again to a restored archive")
+    replay.add_argument("--since", required=True, type=date.fromisoformat, metavar="YYYY-MM-DD")
+    replay.add_argument("--clinic", default="", help="default: all")
+    for command in (replace, replay):
+        command.add_argument("--by", required=True, metavar="NAME", help="who does it, for audit")
+    verify = commands.add_parser("verify", help="compare journal, originals and archive")
+    verify.add_argument("--clinic", default="", help="default: all")
     commands.add_parser("realm", help="reconcile the identity provider's realm", add_help=False)
-    arguments = parser.parse_args(argv)
-    try:
-        settings = config.load(arguments.config)
-        if arguments.command == "run":
-            # Lazily: the other commands answer sooner without the service's libraries.
-            from dicom_importer.run import run  # noqa: PLC0415
+    return parser
 
-            return run(settings)
-        if arguments.command == "status":
-            lines, well = inquire.status(settings)
-        else:
-            lines, well = inquire.explain(settings, arguments.path), True
-    except (config.ConfigError, OSError) as error:
-        sys.stderr.write(f"dicom-importer: {error}\n")
-        return 2
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+# Each imports lazily: the commands answer sooner without each other's libraries.
+
+
+def _run(settings: Config, _: argparse.Namespace) -> int:
+    from dicom_importer.run import run  # noqa: PLC0415
+
+    return run(settings)
+
+
+def _status(settings: Config, _: argparse.Namespace) -> int:
+    from dicom_importer import inquire  # noqa: PLC0415
+
+    lines, well = inquire.status(settings)
+    _say("\n".join(lines))
     return 0 if well else 1
+
+
+def _explain(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import explain  # noqa: PLC0415
+
+    _say("\n".join(explain.explain(settings, arguments.path)))
+    return 0
+
+
+def _retry(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import retry  # noqa: PLC0415
+
+    wanted = retry.Wanted(tuple(arguments.paths), arguments.clinic, arguments.reason)
+    return retry.retry(settings, wanted, _say)
+
+
+def _replace(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import replace  # noqa: PLC0415
+
+    return replace.replace(settings, arguments.paths, arguments.by, _say, _now)
+
+
+def _replay(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import replay  # noqa: PLC0415
+
+    wanted = replay.Wanted(arguments.since, arguments.clinic, arguments.by)
+    return replay.replay(settings, wanted, _say, _now)
+
+
+def _verify(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import verify  # noqa: PLC0415
+
+    status = verify.verify(settings, arguments.clinic, _say, _progress)
+    _progress("")
+    return status
+
+
+_COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
+    "run": _run,
+    "status": _status,
+    "explain": _explain,
+    "retry": _retry,
+    "replace": _replace,
+    "replay": _replay,
+    "verify": _verify,
+}
+
+
+def _say(text: str) -> None:
+    # A file's name may be no text: what cannot be shown is shown as an escape.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stdout.flush()
+
+
+def _progress(text: str) -> None:
+    """Overwrite the last line, where somebody looks at it."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -271,6 +271,24 @@ class Journal:
         """Return every row of a path in an inbox, oldest first."""
         return self._select("clinic = ? AND path = ? ORDER BY id", clinic, os.fsencode(path))
 
+    def imported(self, clinic: str, study_uid: str) -> list[Row]:
+        """Return what was imported of a study, oldest first."""
+        return self._select(
+            "study_uid = ? AND clinic = ? AND state = 'done' AND reason = '' ORDER BY id",
+            study_uid,
+            clinic,
+        )
+
+    def studies(self, clinic: str) -> list[str]:
+        """Return the studies that something was imported of, in the order of their coming."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT study_uid FROM file WHERE clinic = ? AND state = 'done' AND reason = ''"
+                " GROUP BY study_uid ORDER BY min(id)",
+                (clinic,),
+            ).fetchall()
+        return [study for (study,) in rows]
+
     def filed_as(self, target: str) -> list[Row]:
         """Return the rows of files moved to this path."""
         return self._select("target = ? ORDER BY id", os.fsencode(target))

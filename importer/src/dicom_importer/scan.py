@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,11 +52,11 @@ class Found:
 
 def scan(inbox: Path, clinic: str) -> dict[str, Seen]:
     """Return every file of a clinic's inbox by its path below it; raises OSError."""
-    return walk(inbox, clinic).files
+    return walk(inbox, clinic, passing).files
 
 
-def walk(inbox: Path, clinic: str) -> Found:
-    """Walk a clinic's inbox; raises OSError when that itself cannot be read.
+def walk(root: Path, top: str, leave_out: Callable[[str], bool] = lambda _name: False) -> Found:
+    """Walk a folder; raises OSError when that itself cannot be read.
 
     Symlinks, pipes and devices are never followed or opened. A folder that vanishes meanwhile is
     empty; one that cannot be read holds back nothing but itself.
@@ -65,8 +66,8 @@ def walk(inbox: Path, clinic: str) -> Found:
     while waiting:
         path = waiting.pop()
         try:
-            with files.folder(inbox, f"{clinic}/{path}") as descriptor:
-                waiting += _look_into(descriptor, path and path + "/", found)
+            with files.folder(root, f"{top}/{path}") as descriptor:
+                waiting += _look_into(descriptor, path and path + "/", leave_out, found)
         except (FileNotFoundError, NotADirectoryError):
             if not path:
                 raise
@@ -77,14 +78,16 @@ def walk(inbox: Path, clinic: str) -> Found:
     return found
 
 
-def _look_into(descriptor: int, prefix: str, found: Found) -> list[str]:
+def _look_into(
+    descriptor: int, prefix: str, leave_out: Callable[[str], bool], found: Found
+) -> list[str]:
     """Note a folder's files and return the paths of those below."""
     below = []
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 below.append(prefix + entry.name)
-            elif passing(entry.name):
+            elif leave_out(entry.name):
                 found.unfinished += 1
             else:
                 with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,7 @@
 """The importer's loop: it sweeps the inboxes, and tends to what else falls due."""
 
 import contextlib
+import functools
 import sqlite3
 import threading
 import time
@@ -9,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import requests
 
-from dicom_importer import audit, log, scan, upkeep, web
+from dicom_importer import audit, log, plan, replacement, scan, upkeep, web
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
 from dicom_importer.config import Config
+from dicom_importer.delays import DELAYS, Delays
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
 from dicom_importer.instance import Limits
@@ -21,7 +23,8 @@ from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.metrics import Metrics
 from dicom_importer.ownership import Ownership
-from dicom_importer.reasons import Stopping
+from dicom_importer.reasons import Failure, Stopping, Unavailable
+from dicom_importer.replacement import Desk
 from dicom_importer.settle import Settler
 from dicom_importer.storing import Context
 from dicom_importer.worker import Worker
@@ -55,6 +58,7 @@ class Service:
         spool = config.state_dir / "spool"
         spool.mkdir(exist_ok=True)
         self.journal = Journal(config.state_dir / JOURNAL)
+        self.delays = Delays(config.state_dir / DELAYS)
         self.queue = Queue(monotonic)
         self._settlers: dict[str, Settler] = {}
         self._settle_lock = threading.Lock()
@@ -81,8 +85,13 @@ class Service:
             now,
             self._alive,
             lambda: self.worker.last_success_s,
+            functools.partial(plan.concerns, config.state_dir),
+            self.delays,
         )
         folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
+        self._desk = Desk(
+            archive, self.journal, folders, context.limits, config.state_dir, config.audit_file
+        )
         self.worker = Worker(
             context,
             folders,
@@ -130,7 +139,7 @@ class Service:
         for clinic in clinics:
             self.metrics.know(clinic)
             try:
-                found = scan.walk(self.config.inbox_dir, clinic)
+                found = scan.walk(self.config.inbox_dir, clinic, scan.passing)
             except OSError as error:
                 log.line("inbox_unreadable", clinic=clinic, error=error.strerror)
                 continue
@@ -165,6 +174,7 @@ class Service:
             self._journal_works = False
             log.trace("journal_fails", error)
             return
+        self._finish_replacement()
         if self.monotonic() < self._upkeep_due:
             return
         self._upkeep_due = self.monotonic() + UPKEEP_S
@@ -179,9 +189,22 @@ class Service:
                 )
         self.journal.prune((now - timedelta(days=JOURNAL_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
+    def _finish_replacement(self) -> None:
+        """Finish what a killed `dicom-importer replace` left half done."""
+        try:
+            if replacement.resume(self._desk):
+                log.line("replacement_finished")
+        except Failure as failure:
+            log.line("replacement_taken_back", reason=failure.code)
+        except Unavailable as absence:
+            log.line("replacement_waits", cause=absence.cause)
+        except (OSError, sqlite3.Error) as error:
+            log.trace("replacement_waits", error)
+
     def close(self) -> None:
         """Close the journal and the connections."""
         self.journal.close()
+        self.delays.close()
         self._session.close()
 
     def loop(self) -> None:

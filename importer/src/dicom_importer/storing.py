@@ -7,11 +7,12 @@ from datetime import datetime
 from dicom_importer import compare
 from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
+from dicom_importer.delays import Delays
 from dicom_importer.files import Arrival
 from dicom_importer.instance import Limits, Prepared, opened
 from dicom_importer.journal import Journal, Row
 from dicom_importer.ownership import Ownership
-from dicom_importer.reasons import Rejected
+from dicom_importer.reasons import Busy, Rejected
 from dicom_importer.stow import Refused, SendingBroke
 
 # How often the archive may refuse one instance before that is taken for the instance's fault.
@@ -37,6 +38,8 @@ class Context:
     now: Callable[[], datetime]
     alive: Callable[[], None]
     last_success_s: Callable[[], float]
+    replacing: Callable[[str], bool]
+    delays: Delays
 
 
 def store(arrival: Arrival, row: Row | None, ready: Prepared, time: str, context: Context) -> str:
@@ -46,12 +49,14 @@ def store(arrival: Arrival, row: Row | None, ready: Prepared, time: str, context
     """
     found = ready.opened
     context.claims.claim(arrival, found.identity)
+    _stand_back(found.header.study_uid, context)
     known = context.ownership.check(found.header, arrival.clinic, found.identity)
     held = context.archive.instances(found.header.sop_uid)
     if held:
-        _compare(arrival, ready, held, context)
+        compare_held(arrival.clinic, ready, held, context.archive, context.limits)
         # Sent before an interruption: it was no duplicate when it came.
         return "success" if row else "duplicate"
+    _stand_back(found.header.study_uid, context)
     row = row or context.journal.begin(arrival, time, found.identity)
     try:
         return _send(arrival, ready, context, known=known)
@@ -64,6 +69,12 @@ def store(arrival: Arrival, row: Row | None, ready: Prepared, time: str, context
         raise Rejected(code, str(refusal.args[-1])) from refusal
 
 
+def _stand_back(study_uid: str, context: Context) -> None:
+    """Raise Busy while something of a study is being replaced: it seems absent for a moment."""
+    if context.replacing(study_uid):
+        raise Busy
+
+
 def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -> str:
     """Send and verify: an answer of success alone proves nothing (PS3.18 10.5.3)."""
     found, archive = ready.opened, context.archive
@@ -74,7 +85,7 @@ def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -
         if not held:
             raise Refused("not_held", "")
         if md5 not in [archive.md5(one) for one in held]:
-            _compare(arrival, ready, held, context)
+            compare_held(arrival.clinic, ready, held, context.archive, context.limits)
             return "duplicate"
     if not known:
         study = context.ownership.study(found.header.study_uid)
@@ -83,20 +94,21 @@ def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -
     return "success"
 
 
-def _compare(arrival: Arrival, ready: Prepared, held: list[str], context: Context) -> None:
+def compare_held(
+    clinic: str, ready: Prepared, held: list[str], archive: Archive, limits: Limits
+) -> None:
     """Raise Rejected unless what the archive holds under this UID is this very instance."""
-    archive = context.archive
     for one in held:
         if one != ready.opened.archive_id:
             study = archive.instance_study(one)
             owner = archive.study_by_id(study) if study else None
-            if owner and owner.clinic != arrival.clinic:
+            if owner and owner.clinic != clinic:
                 raise Rejected("other_clinic", "SOPInstanceUID (0008,0018)")
         if archive.md5(one) == ready.md5:
             continue
         with (
-            archive.copy(one, context.limits.spool) as copy,
-            opened(copy, context.limits) as theirs,
+            archive.copy(one, limits.spool) as copy,
+            opened(copy, limits) as theirs,
         ):
             ours = ready.opened
             if not compare.same(ours.plain, ours.header, theirs.plain, theirs.header):

@@ -124,6 +124,7 @@ class Worker:
         self._metrics.duration_s.labels(clinic).observe(self._monotonic() - job.ready_at)
         self._count(row)
         self._queue.done(job)
+        self._context.delays.forget(job.arrival)
         self._filed(job.arrival)
 
     def _patience_left_s(self, job: Job) -> float:
@@ -180,6 +181,7 @@ class Worker:
         self._metrics.retries.labels(clinic).inc()
         alias, rounded_s = log.alias(job.arrival.path), round(delay_s, 1)
         log.line("later", clinic=clinic, file=alias, cause=cause, delay_s=rounded_s)
+        self._context.delays.note(job.arrival, cause, delay_s, self._context.now())
         self._queue.defer(job, delay_s)
 
     def _pause(self, absence: Unavailable) -> None:

@@ -71,6 +71,8 @@ class ScriptedArchive:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
+            case "DELETE", ["instances", identifier]:
+                return (200 if self.instances.pop(identifier, None) else 404), b"{}"
             case "GET", ["instances", identifier, *what] if identifier in self.instances:
                 content = self.instances[identifier].content
                 return 200, _md5(content) if what[-1] == "md5" else content
@@ -162,7 +164,7 @@ def serve(archive: ScriptedArchive) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = _handle  # noqa: N815 - as http.server names them
+        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - as http.server names them
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""

@@ -1,0 +1,130 @@
+"""Carries a planned replacement out, or takes it back: whoever finds a plan can do either again.
+
+The archive holds one instance of a SOP Instance UID, so the old one has to go before the new one
+comes. Its bytes lie in the state directory meanwhile; a new one that the archive refuses is given
+up for them. Each step looks at what is there first, since any of them may have been done before an
+interruption.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_importer import audit, files, filing, instance, places, plan, rename
+from dicom_importer.archive import Archive
+from dicom_importer.coerce import Body
+from dicom_importer.files import Place
+from dicom_importer.filing import Folders
+from dicom_importer.instance import Limits
+from dicom_importer.journal import Decision, Identity, Journal, Verdict
+from dicom_importer.plan import Plan
+from dicom_importer.reasons import Failure, Rejected, Unavailable
+from dicom_importer.stow import Refused, SendingBroke
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What is worked with."""
+
+    archive: Archive
+    journal: Journal
+    folders: Folders
+    limits: Limits
+    state: Path
+    audit_file: Path
+
+
+def resume(desk: Desk) -> bool:
+    """Finish what a killed command left; says whether there was something.
+
+    Raises Failure when it was taken back, Unavailable and OSError when it has to be done again.
+    """
+    if plan.read(desk.state) is None:
+        return False
+    with plan.held(desk.state) as mine:
+        # Read again: the command may have ended in between.
+        found = plan.read(desk.state) if mine else None
+        if found:
+            carry_out(desk, found)
+        return found is not None
+
+
+def carry_out(desk: Desk, todo: Plan) -> None:
+    """Put the new version in place of the old one and file it; raises as resume does."""
+    if not _stored(desk.archive, todo):
+        try:
+            _replace(desk, todo)
+        except (Failure, Refused, SendingBroke) as refusal:
+            if not _stored(desk.archive, todo):
+                _take_back(desk, todo)
+                code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
+                raise Rejected(code, "The archive holds what it held.") from refusal
+    audit.append(desk.audit_file, [_audit_record(todo)])
+    _file(desk, todo)
+    plan.end(desk.state)
+
+
+def _replace(desk: Desk, todo: Plan) -> None:
+    source = Place(desk.folders.failed, todo.source)
+    if files.look(source) != todo.arrival.seen:
+        raise Rejected("not_held", "The file has changed or gone.")
+    with (
+        files.open_file(source) as file,
+        instance.prepared(file, todo.clinic, todo.coerced_at, desk.limits) as ready,
+    ):
+        if desk.archive.md5(todo.old_id) == todo.old_md5:
+            desk.archive.remove(todo.old_id)
+        header, descriptor = ready.opened.header, ready.source.fileno()
+        desk.archive.store(header, ready.body, descriptor, lambda: None)
+    if not _stored(desk.archive, todo):
+        raise Refused("not_held", "")
+
+
+def _stored(archive: Archive, todo: Plan) -> bool:
+    return todo.new_md5 in [archive.md5(one) for one in archive.instances(todo.sop_uid)]
+
+
+def _take_back(desk: Desk, todo: Plan) -> None:
+    """Store the old version again; raises Unavailable, and then the plan stays."""
+    archive = desk.archive
+    if not archive.instances(todo.sop_uid):
+        with plan.old_file(desk.state).open("rb") as file:
+            size = instance.size(file)
+            limits = dataclasses.replace(desk.limits, instance_bytes=size)
+            try:
+                with instance.opened(file, limits) as old:
+                    archive.store(old.header, Body(size, ()), file.fileno(), lambda: None)
+            except (Failure, Refused) as refusal:
+                raise Unavailable("the old version could not be put back yet") from refusal
+        if archive.md5(todo.old_id) != todo.old_md5:
+            raise Unavailable("the old version is not back yet")
+    plan.end(desk.state)
+
+
+def _file(desk: Desk, todo: Plan) -> None:
+    """Move the file to processed/ and journal it there, as the import that it is."""
+    source = Place(desk.folders.failed, todo.source)
+    while files.look(source) == todo.arrival.seen:
+        try:
+            rename.rename(source, Place(desk.folders.processed, todo.target))
+        except FileExistsError:
+            free = files.free(Place(desk.folders.processed, todo.target))
+            todo = dataclasses.replace(todo, target=free.path)
+            plan.commit(desk.state, todo)
+    if files.look(Place(desk.folders.processed, todo.target)) != todo.arrival.seen:
+        return  # somebody took it away
+    places.forget_reason(source)
+    row = places.record(desk.journal, Place(desk.folders.processed, todo.target), failed=False)
+    if row and row.arrival == todo.arrival and row.state == "done":
+        return
+    identity = Identity(todo.patient_key, todo.study_uid, todo.series_uid, todo.sop_uid)
+    if desk.journal.find(todo.arrival) is None:
+        desk.journal.begin(todo.arrival, todo.coerced_at, identity)
+    decision = Decision(Verdict("success"), todo.time, todo.target)
+    row = desk.journal.decide(todo.arrival, identity, decision)
+    filing.file_away(desk.journal, desk.folders, row)
+
+
+def _audit_record(todo: Plan) -> dict[str, object]:
+    uids, md5s = (todo.study_uid, todo.sop_uid), (todo.old_md5, todo.new_md5)
+    return audit.replaced(todo.who, todo.clinic, uids, md5s, todo.time)

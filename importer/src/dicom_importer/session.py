@@ -1,0 +1,29 @@
+"""The archive as a command of the operator speaks to it, beside the running service."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import requests
+
+from dicom_importer.access import Token
+from dicom_importer.archive import Archive
+from dicom_importer.config import Config
+from dicom_importer.instance import Limits
+
+
+@contextlib.contextmanager
+def archive(config: Config) -> Iterator[Archive]:
+    """Hold connections to the archive, with a token of the command's own."""
+    with requests.Session() as session:
+        session.trust_env = False
+        client = config.client_id, config.client_secret_file
+        token = Token(session, config.token_url, client, time.monotonic)
+        yield Archive(session, config.orthanc_url, token)
+
+
+def limits(config: Config) -> Limits:
+    """Return the service's limits, with its working space."""
+    spool = config.state_dir / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    return Limits(spool, config.max_instance_bytes)
