@@ -4,11 +4,14 @@ SHELL := /bin/bash
 ENV ?= .env
 T ?= tests
 S ?= importer
+# Who runs a command that the audit remembers.
+WHO ?= $(or $(SUDO_USER),$(shell id -un))
 
 export PYTHONPATH := $(CURDIR)/podman
+export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user build test test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +39,22 @@ clinic: ## add a clinic: make clinic ID=clinic-c NAME="Clinic C"
 
 user: ## add a person: make user NAME=jane CLINIC=clinic-c ROLE=physician
 	@$(STACK) user --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'
+
+# Paths reach the shell by the environment, whatever characters they have.
+explain: ## say where a file is and why: make explain F=/srv/dicom-stack/failed/clinic-a/…
+	@$(STACK) importer explain "$$F"
+
+retry: ## put failed files back into the inbox: make retry CLINIC=clinic-a [REASON=refused], or F=…
+	@$(STACK) importer retry $(if $(F),"$$F",--clinic '$(CLINIC)') --reason '$(REASON)'
+
+replace: ## let a corrected export in failed/ take the place of what is archived: make replace F=…
+	@$(STACK) importer replace --by '$(WHO)' "$$F"
+
+replay: ## offer originals again to a restored archive: make replay SINCE=2026-11-24 [CLINIC=clinic-a]
+	@$(STACK) importer replay --since '$(SINCE)' --clinic '$(CLINIC)' --by '$(WHO)'
+
+verify: ## compare journal, originals and archive: make verify [CLINIC=clinic-a]
+	@$(STACK) importer verify --clinic '$(CLINIC)'
 
 build: setup ## build the images only
 	@$(STACK) build

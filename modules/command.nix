@@ -5,13 +5,18 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatMapStringsSep escapeShellArg getExe mkIf;
+  inherit (lib) concatStringsSep escapeShellArg getExe mkIf;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
   units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "prometheus" "alertmanager"];
-  # A question to Keycloak runs with the same settings, user, secrets and restrictions as the unit that makes the realm.
-  settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") realm.environment;
-  options = lib.concatStringsSep " " (lib.mapAttrsToList (name: value: "--setenv=${name}=${escapeShellArg value}") settings);
+  # A command runs with the same settings, user and secrets as the unit that it belongs to.
+  options = unit: let
+    settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") unit.environment;
+  in
+    concatStringsSep " \\\n    " (
+      lib.mapAttrsToList (name: value: "--setenv=${name}=${escapeShellArg value}") settings
+      ++ map (path: "--property=BindReadOnlyPaths=${escapeShellArg path}") unit.serviceConfig.BindReadOnlyPaths
+    );
 in {
   config = mkIf cfg.enable {
     environment.systemPackages = [
@@ -22,19 +27,31 @@ in {
           files=${escapeShellArg "${cfg.dataDir}/files"}
           realm() {
             systemd-run --quiet --wait --pipe --collect --property=User=dicom-realm --property=Group=dicom-realm \
-              ${options} \
               --property=TemporaryFileSystem=/run/secrets:ro,mode=0755 \
-              ${concatMapStringsSep " \\\n    " (path: "--property=BindReadOnlyPaths=${escapeShellArg path}") realm.serviceConfig.BindReadOnlyPaths} \
+              ${options realm} \
               ${getExe pkgs.dicom-importer} realm "$@"
           }
           importer() {
             systemd-run --quiet --wait --pipe --collect --property=User=dicom-importer --property=Group=dicom-importer \
+              --property=AmbientCapabilities=CAP_DAC_OVERRIDE --property=UMask=0027 \
+              --property=TemporaryFileSystem=/run/secrets:ro,mode=0755 \
+              ${options config.systemd.services.dicom-importer} \
               ${getExe pkgs.dicom-importer} "$@"
           }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID]" >&2
             exit 2
           }
+          # The importer runs elsewhere: it is told of files by their whole paths.
+          words=()
+          previous=
+          for word in "''${@:2}"; do
+            if [[ $word != -* && $previous != --* ]]; then
+              word=$(realpath -ms -- "$word")
+            fi
+            words+=("$word")
+            previous=$word
+          done
           case "''${1:-}" in
           clinic)
             [[ $# -eq 3 ]] || usage
@@ -64,9 +81,12 @@ in {
             importer status || well=1
             exit "$well"
             ;;
-          explain)
-            [[ $# -eq 2 ]] || usage
-            importer explain "$(realpath -- "$2")"
+          explain | retry | verify)
+            importer "$1" "''${words[@]}"
+            ;;
+          replace | replay)
+            # Who did it stands in the audit.
+            importer "$1" --by "''${SUDO_USER:-$(id -un)}" "''${words[@]}"
             ;;
           *)
             usage

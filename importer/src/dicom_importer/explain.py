@@ -131,13 +131,13 @@ def _waiting(desk: _Desk, place: Place, here: Seen, rows: list[Row]) -> Iterator
     if row:
         tries = f" It was refused {row.refusals} times so far." if row.refusals else ""
         yield f"It is being sent to the archive since {row.began_at}.{tries}"
-    if delay := delays.find(desk.config.state_dir / delays.DELAYS, clinic, path, here):
+    if error := _unreadable(place):
+        yield f"It cannot be read: {error}. It is taken once it can."
+    elif delay := delays.find(desk.config.state_dir / delays.DELAYS, clinic, path, here):
         yield (
             f"It was put off {delay.times} times, last at {delay.at} for {delay.delay_s:.0f} s:"
             f" {_because(delay.cause)}"
         )
-    elif row is None and (error := _unreadable(place)):
-        yield f"It cannot be read: {error}. It is taken once it can."
     elif row is None:
         cooldown_s, steady_s = desk.config.cooldown_s, desk.config.steady_traffic_s
         yield (

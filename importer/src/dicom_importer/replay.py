@@ -132,6 +132,8 @@ def _files(desk: Desk, clinic: str, since: date) -> Iterator[tuple[Place, Row | 
             row = places.record(desk.journal, place, failed=False)
             if row and row.state == "filing":
                 continue  # the service has it in hand
+            if row and row.decision.verdict.status == "kept":
+                continue  # it came beside images and is none
             if row and row.id < latest(row.identity.study_uid).get(row.identity.sop_uid, 0):
                 continue
             yield place, row

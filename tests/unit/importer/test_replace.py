@@ -92,11 +92,11 @@ def test_a_folder_stands_for_its_files(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = another_version(importer)
-    importer.drop("clinic-a/export/note.txt", b"hello")
+    importer.drop("clinic-a/export/note.dcm", b"hello")
     importer.run()
     status, said = command(importer, capsys, "replace", failed.parent, *BY)
     assert status == 1
-    assert "note.txt: it failed for another reason (not_dicom); use retry." in said
+    assert "note.dcm: it failed for another reason (not_dicom); use retry." in said
     assert pixels(importer) == [NEW]
 
 

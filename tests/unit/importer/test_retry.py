@@ -59,16 +59,16 @@ def test_what_lies_in_the_inbox_under_that_name_is_not_overwritten(
 def test_what_can_only_fail_again_is_named_and_goes_only_when_asked_for(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/export/note.txt", b"hello")
+    importer.drop("clinic-a/export/note.dcm", b"hello")
     refuse(importer, "clinic-a/export/one.dcm")
     status, said = command(importer, capsys, "retry", importer.root / FAILED / "export")
     assert status == 1
-    assert "note.txt: not_dicom, which trying again does not change; left." in said
+    assert "note.dcm: not_dicom, which trying again does not change; left." in said
     assert "inbox/clinic-a/export/one.dcm" in importer.tree()
-    note = importer.root / FAILED / "export/note.txt"
+    note = importer.root / FAILED / "export/note.dcm"
     assert command(importer, capsys, "retry", f"{note}.error.json")[0] == 0
-    assert f"{FAILED}/export/note.txt" not in importer.tree()
-    assert "inbox/clinic-a/export/note.txt" in importer.tree()
+    assert f"{FAILED}/export/note.dcm" not in importer.tree()
+    assert "inbox/clinic-a/export/note.dcm" in importer.tree()
 
 
 def test_only_files_of_the_reason_that_is_named_go(

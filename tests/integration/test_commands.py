@@ -1,0 +1,199 @@
+"""The operator's commands on the running stack: what failed, was lost or is outdated is put right."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+import pytest
+from harness.dicomweb import Reader
+from harness.drop import drop_files
+from harness.people import service_token
+from harness.phantom import ct
+from harness.stack import TOP, make
+from harness.wait import wait_until
+from stack.shell import environment
+from unit.importer.commanding import KILLED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.people import People
+    from harness.phantom import Study
+    from harness.stack import Stack
+
+CLINIC = "clinic-ops"
+PHYSICIAN = "physician-ops"
+# Runs inside the importer: loses images of the archive as a restore of an older state does.
+LOSE = """
+import contextlib, sys
+from dicom_importer import config, session
+with session.archive(config.load()) as archive:
+    for uid in sys.argv[1:]:
+        for one in archive.instances(uid):
+            archive.remove(one)
+"""
+
+
+@pytest.fixture(scope="module")
+def physician(stack: Stack, people: People) -> Reader:
+    """Provide a clinic of these tests' own, and who reads in it."""
+    people.clinic(CLINIC, "Clinic of the commands")
+    people.person(PHYSICIAN, "physician", CLINIC)
+    return Reader(stack, people.token(PHYSICIAN, fresh=True))
+
+
+def run(stack: Stack, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a target of the Makefile whose exit status the test judges."""
+    words = [f"ENV={stack.podman_settings.env_file}", *(f"{k}={v}" for k, v in variables.items())]
+    return subprocess.run(
+        ["/usr/bin/make", "-s", "-C", str(TOP), target, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(),
+    )
+
+
+def lose(stack: Stack, *sop_uids: str) -> None:
+    """Remove images from the archive behind the importer's back."""
+    done = stack.exec("importer", "python3", "-c", LOSE, *sop_uids)
+    assert done.returncode == 0, done.stderr
+
+
+def sop_uid(content: bytes) -> str:
+    """Return what a file calls itself."""
+    return str(pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID)
+
+
+def brighter(content: bytes) -> bytes:
+    """Return another version of an image: the same identifiers, other pixels."""
+    made = pydicom.dcmread(io.BytesIO(content))
+    made.PixelData = (np.frombuffer(made.PixelData, "<i2") + 1).astype("<i2").tobytes()
+    buffer = io.BytesIO()
+    made.save_as(buffer)
+    return buffer.getvalue()
+
+
+def pixels(physician: Reader, study: Study) -> bytes:
+    """Return the pixels of a study's first image as the physician gets them."""
+    uids = (study.uid, study.identity.uid("series"), study.identity.uid("instance", 0))
+    return bytes(physician.instance(*map(str, uids)).PixelData)
+
+
+def another_version(stack: Stack, study: Study) -> tuple[Path, bytes]:
+    """Let another version of a study's first image fail; returns where it lies and its pixels."""
+    name = "CT0001.dcm"
+    changed = brighter(study.files[name])
+    outcome = drop_files(stack, CLINIC, {name: changed})
+    assert outcome.reasons[name]["reason"] == "other_version"
+    return outcome.failed[name], bytes(pydicom.dcmread(io.BytesIO(changed)).PixelData)
+
+
+@pytest.fixture
+def study(stack: Stack, physician: Reader) -> Study:
+    """Provide a study that was imported."""
+    made = ct(seed=3, slices=2, size=63)
+    outcome = drop_files(stack, CLINIC, made.files)
+    assert not outcome.failed, outcome.reasons
+    assert made.uid in physician.study_uids()
+    return made
+
+
+def test_verify_finds_what_the_archive_lost_and_replay_brings_it_back(
+    stack: Stack, physician: Reader, study: Study
+) -> None:
+    assert run(stack, "verify", CLINIC=CLINIC).returncode == 0
+    before = pixels(physician, study)
+    lost = sop_uid(study.files["CT0001.dcm"])
+    lose(stack, lost)
+    found = run(stack, "verify", CLINIC=CLINIC)
+    assert found.returncode != 0
+    assert f"study {study.uid}, image {lost} is not in the archive" in found.stdout
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    said = make("replay", stack.podman_settings.env_file, SINCE=today, CLINIC=CLINIC)
+    assert f"{CLINIC}: 1 stored, " in said
+    assert ", 0 failed." in said
+    assert pixels(physician, study) == before
+    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+
+
+def test_replace_lets_the_physician_read_the_other_version(
+    stack: Stack, physician: Reader, study: Study
+) -> None:
+    failed, wanted = another_version(stack, study)
+    assert pixels(physician, study) != wanted
+    explained = make("explain", stack.podman_settings.env_file, F=str(failed))
+    assert "The archive holds another version of this image" in explained
+    make("replace", stack.podman_settings.env_file, F=str(failed), WHO="an-operator")
+    assert pixels(physician, study) == wanted
+    assert not failed.exists()
+    lines = (stack.podman_settings.data_dir / "audit/importer/import.jsonl").read_text()
+    records = [json.loads(line) for line in lines.splitlines()]
+    (record,) = [
+        r for r in records if r["status"] == "replaced" and r["study_instance_uid"] == study.uid
+    ]
+    assert record["who"]["operator"] == "an-operator"
+    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+
+
+@pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
+def test_a_replacement_that_is_killed_is_finished_by_the_importer(
+    stack: Stack, physician: Reader, study: Study, step: str
+) -> None:
+    failed, wanted = another_version(stack, study)
+    inside = f"/failed/{failed.relative_to(stack.files / 'failed')}"
+    words = [f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}", step, "after"]
+    done = stack.exec("importer", "python3", "-c", KILLED, *words, "replace", "--by", "x", inside)
+    assert done.returncode == 137, done.stderr
+    wait_until(lambda: not failed.exists(), 90, "the importer finishes it", stack.logs)
+    assert pixels(physician, study) == wanted
+    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+
+
+def test_retry_imports_what_failed_once_its_cause_is_gone(
+    stack: Stack, physician: Reader, study: Study
+) -> None:
+    failed, wanted = another_version(stack, study)
+    lose(stack, sop_uid(failed.read_bytes()))
+    folder = stack.inbox(CLINIC) / failed.parent.name
+    said = make("retry", stack.podman_settings.env_file, F=str(failed))
+    assert "1 put back, 0 left." in said
+    wait_until(lambda: not list(folder.glob("*.dcm")), 60, "it is filed away", stack.logs)
+    assert not failed.exists()
+    assert pixels(physician, study) == wanted
+    explained = make("explain", stack.podman_settings.env_file, F=str(failed))
+    assert "success; filed as /processed/" in explained
+
+
+def test_retry_by_clinic_leaves_what_can_only_fail_again(stack: Stack, physician: Reader) -> None:
+    assert physician.token
+    outcome = drop_files(stack, CLINIC, {"note 'x'.txt": b"hello"})
+    (failed,) = outcome.failed.values()
+    found = run(stack, "retry", CLINIC=CLINIC)
+    assert found.returncode != 0
+    assert f"{failed.name}: not_dicom, which trying again does not change; left." in found.stdout
+    assert failed.exists()
+
+
+def test_nothing_is_removed_through_the_public_address(
+    stack: Stack, physician: Reader, study: Study
+) -> None:
+    importer = Reader(stack, service_token(stack, "orthanc-api"))
+    rows = importer.get("/orthanc/studies").json()
+    native = [
+        one
+        for one in rows
+        if importer.get(f"/orthanc/studies/{one}").json()["MainDicomTags"]["StudyInstanceUID"]
+        == study.uid
+    ]
+    (identifier,) = native
+    answer = importer.get(f"/orthanc/studies/{identifier}?_method=DELETE")
+    assert answer.status_code in (403, 404)
+    assert study.uid in physician.study_uids()
