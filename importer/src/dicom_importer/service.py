@@ -130,7 +130,8 @@ class Service:
         wait_s = self.config.sweep_interval_s
         try:
             clinics = scan.clinics(self.config.inbox_dir)
-            self._inbox_there = True
+            # Every clinic gone at once is a mount that is away.
+            self._inbox_there = bool(clinics) or not self._settlers
         except OSError as error:
             # The mount is away; that is not everything deleted.
             self._inbox_there = False

@@ -63,11 +63,17 @@ class Worker:
     def recover(self) -> None:
         """Finish what was decided before an interruption, and claim what was being sent."""
         for row in self._context.journal.active():
+            if not self._has_inbox(row.arrival.clinic):
+                continue
             try:
                 self._resume(row)
             except OSError as error:
                 # It is looked at again when the file is seen in the inbox.
                 log.trace("recover", error, clinic=row.arrival.clinic)
+
+    def _has_inbox(self, clinic: str) -> bool:
+        """Say whether a clinic's inbox is there: a folder mounted over is empty without its mount."""
+        return (self._folders.inbox / clinic).is_dir()
 
     def _resume(self, row: Row) -> None:
         if row.state == "filing":
@@ -137,7 +143,8 @@ class Worker:
         try:
             file = files.open_file(self._folders.source(arrival))
         except OSError:
-            if files.look(self._folders.source(arrival)) != arrival.seen:
+            here = files.look(self._folders.source(arrival))
+            if here != arrival.seen and self._has_inbox(arrival.clinic):
                 raise Changed from None
             raise
         with file:

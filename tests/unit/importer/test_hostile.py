@@ -387,3 +387,28 @@ def test_an_event_wakes_and_what_no_event_tells_is_swept(importer: Importer) -> 
     importer.drop("clinic-a/two.dcm", instance())
     importer.run()
     assert importer.counted("clinic-a") == {"success": 2}
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_mount_that_is_gone_is_not_everything_deleted(
+    importer: Importer, *, restart: bool
+) -> None:
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.archive.script.append(lambda _: (500, b""))
+    importer.settle()
+    importer.work()
+    inbox = importer.config.inbox_dir
+    inbox.rename(inbox.with_name("away"))
+    inbox.mkdir()  # as the folder that was mounted over
+    if restart:
+        importer.restart()
+    importer.clock.now_s += 60
+    assert importer.work() == (0 if restart else 1)
+    importer.service.sweep()
+    assert importer.service.health().inbox == restart
+    assert [row.state for row in importer.service.journal.active()] == ["sending"]
+    inbox.rmdir()
+    inbox.with_name("away").rename(inbox)
+    importer.run()
+    assert importer.service.health().inbox
+    assert importer.counted("clinic-a") == {"success": 1}
