@@ -1,5 +1,6 @@
 """One audit record for each study of a submission and each outcome (DICOM PS3.15 A.5)."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -14,7 +15,8 @@ IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
 _OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
-_TAIL_BYTES = 1 << 16
+# What records torn by one kill after another may add.
+_TORN_BYTES = 1 << 16
 
 
 def write_reports(
@@ -23,7 +25,7 @@ def write_reports(
     """Append what was filed of submissions that are not busy; returns the number of records.
 
     A record may be written and not yet journalled as such when the importer is killed: its id
-    tells.
+    tells, so the end of the file, where these records would be, is read first.
     """
     reports = [r for submission, r in journal.reports() if (r.clinic, submission) not in busy]
     if not reports:
@@ -36,15 +38,18 @@ def write_reports(
 
 def append(path: Path, records: list[dict[str, object]]) -> None:
     """Append records that are not among the last ones, by their id; commands write here too."""
+    lines = {str(record["id"]): json.dumps(record).encode() + b"\n" for record in records}
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        size_bytes = sum(map(len, lines.values())) + _TORN_BYTES
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
         tail = file.read()
         if tail and not tail.endswith(b"\n"):
             file.write(b"\n")
-        for record in records:
-            if str(record["id"]).encode() not in tail:
-                file.write(json.dumps(record).encode() + b"\n")
+        known = _ids(tail)
+        for name, line in lines.items():
+            if name not in known:
+                file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
@@ -87,10 +92,23 @@ def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[
     }
 
 
-def _record(report: Report, now: datetime) -> dict[str, object]:
+def _ids(tail: bytes) -> set[str]:
+    """Return the ids of the records that are whole: a kill may have torn one."""
+    found = set()
+    for line in tail.splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            found.add(str(json.loads(line)["id"]))
+    return found
+
+
+def _id(report: Report) -> str:
     ids = ",".join(map(str, report.ids))
+    return hashlib.sha256(f"{report.clinic} {ids}".encode()).hexdigest()[:24]
+
+
+def _record(report: Report, now: datetime) -> dict[str, object]:
     return {
-        "id": hashlib.sha256(f"{report.clinic} {ids}".encode()).hexdigest()[:24],
+        "id": _id(report),
         "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "event": IMPORT,
         "action": "C",

@@ -167,9 +167,9 @@ class Service:
         """Do what is due beside sweeping: audit, the journal's check, and upkeep."""
         try:
             self.journal.check()
-            audit.write_reports(
-                self.journal, self.config.audit_file, self.queue.submissions(), self.now
-            )
+            # What lies there still belongs to the record of what was filed before an interruption.
+            busy = self._unsettled() | self.queue.submissions()
+            audit.write_reports(self.journal, self.config.audit_file, busy, self.now)
             self._journal_works = True
         except (OSError, sqlite3.Error) as error:
             self._journal_works = False
@@ -201,6 +201,11 @@ class Service:
             log.line("replacement_waits", cause=absence.cause)
         except (OSError, sqlite3.Error) as error:
             log.trace("replacement_waits", error)
+
+    def _unsettled(self) -> set[tuple[str, str]]:
+        with self._settle_lock:
+            settlers = self._settlers.items()
+            return {(clinic, name) for clinic, one in settlers for name in one.unsettled}
 
     def close(self) -> None:
         """Close the journal and the connections."""

@@ -23,6 +23,8 @@ class Settler:
         self._cooldown_s = cooldown_s
         self._steady_traffic_s = steady_traffic_s
         self._submissions: dict[str, _Submission] = {}
+        # Of these nothing was ready when they were last looked at.
+        self.unsettled: set[str] = set()
 
     def update(self, found: Mapping[str, Seen], now: float) -> list[tuple[str, Seen]]:
         """Take in a sweep; return every file that is ready, again each time until it is gone.
@@ -48,7 +50,9 @@ class Settler:
             new.files[path] = (version, now)
         self._submissions = fresh
         # In one order always: of two files that exclude each other, the same one wins.
-        return sorted(item for one in fresh.values() for item in self._ready(one, now))
+        ready = {name: self._ready(one, now) for name, one in fresh.items()}
+        self.unsettled = {name for name, files in ready.items() if not files}
+        return sorted(item for files in ready.values() for item in files)
 
     def _ready(self, one: _Submission, now: float) -> list[tuple[str, Seen]]:
         settled = now - one.changed_at >= self._cooldown_s
