@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 from dicom_importer.journal import Journal
 from unit.importer.building import instance
 
 if TYPE_CHECKING:
+    import pytest
     from unit.importer.conftest import Importer
 
 STUDY = "1.2.3"
