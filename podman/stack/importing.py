@@ -21,15 +21,15 @@ def run(settings: Settings, words: Sequence[str]) -> int:
     """Run `dicom-importer` in the importer's container; returns its exit status."""
     container = settings.container("importer")
     terminal = ["-t"] if sys.stdout.isatty() else []
-    inside = [_inside(settings, word) for word in words]
-    command = ["podman", "exec", *terminal, container, "dicom-importer", *inside]
+    told = [inside(settings, word) for word in words]
+    command = ["podman", "exec", *terminal, container, "dicom-importer", *told]
     done = subprocess.run(command, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell
     if done.returncode == NOT_RUN:
         raise CommandError(f"the importer does not run (container {container}): run make up first")
     return done.returncode
 
 
-def _inside(settings: Settings, word: str) -> str:
+def inside(settings: Settings, word: str) -> str:
     """Turn a path below DATA_DIR into what the importer calls it; any other word stays."""
     files = (settings.data_dir / "files").resolve()
     # Not the file's own links: what it is, the importer judges.

@@ -81,6 +81,7 @@ _ROUTES = tuple(
         ("GET", rf"/instances/{_ID}/(?:file|tags|simplified-tags|metadata)", Access.VERIFY),
         ("GET", rf"/instances/{_ID}/{_ATTACHMENT}", Access.VERIFY),
         ("POST", rf"/instances/{_ID}/attachments/dicom/verify-md5", Access.VERIFY),
+        ("POST", rf"/studies/{_ID}/update-dicomweb-cache", Access.VERIFY),
         ("DELETE", rf"/(?:studies|instances)/{_ID}", Access.REMOVE),
         ("GET", r"/tools/metrics-prometheus", Access.METRICS),
         ("GET", r"/health", Access.HEALTH),

@@ -145,6 +145,11 @@ class Archive:
         if answer.status_code != HTTPStatus.NOT_FOUND:
             self._raise_status(answer, Unavailable)
 
+    def refresh(self, study: str) -> None:
+        """Have a study's metadata read anew: the cache notices by StableAge only."""
+        answer = self._request("POST", f"/studies/{study}/update-dicomweb-cache")
+        self._raise_status(answer, Unavailable)
+
     def _lookup(self, uid: str, level: str) -> list[str]:
         answer = self._request("POST", "/tools/lookup", data=uid.encode())
         self._raise_status(answer, Unavailable)

@@ -59,13 +59,17 @@ def replace(
             return 1
         limits = session.limits(config)
         desk = Desk(archive, journal, folders, limits, config.state_dir, config.audit_file)
+        touched: set[str] = set()
         if left := plan.read(desk.state):
-            well &= _told(left.source, say, functools.partial(_persist, desk, left))
+            well &= _told(left.source, say, functools.partial(_persist, desk, left, touched))
         tops = [places.below(path, folders.failed) or "" for path in paths if path not in missing]
         for top in tops:
             for place in places.failed_files(folders.failed, top):
-                work = functools.partial(_one, desk, place, who, now)
+                work = functools.partial(_one, desk, place, who, now, touched)
                 well &= _told(place.path, say, work)
+        for uid in sorted(touched):
+            # Once for each study, since all of it is read.
+            replacement.refresh(archive, uid)
     return 0 if well else 1
 
 
@@ -87,16 +91,19 @@ def _told(name: str, say: Callable[[str], None], work: Callable[[], None]) -> bo
     return False
 
 
-def _one(desk: Desk, place: Place, who: str, now: Callable[[], datetime]) -> None:
+def _one(
+    desk: Desk, place: Place, who: str, now: Callable[[], datetime], touched: set[str]
+) -> None:
     todo = prepare(desk, place, who, now())
     plan.commit(desk.state, todo)
-    _persist(desk, todo)
+    _persist(desk, todo, touched)
 
 
-def _persist(desk: Desk, todo: Plan) -> None:
+def _persist(desk: Desk, todo: Plan, touched: set[str]) -> None:
     for attempt in range(TRIES):
         try:
             replacement.carry_out(desk, todo)
+            touched.add(todo.study_uid)
         except Unavailable:
             if attempt == TRIES - 1:
                 raise

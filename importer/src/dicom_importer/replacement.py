@@ -6,6 +6,7 @@ up for them. Each step looks at what is there first, since any of them may have 
 interruption.
 """
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def resume(desk: Desk) -> bool:
         found = plan.read(desk.state) if mine else None
         if found:
             carry_out(desk, found)
+            refresh(desk.archive, found.study_uid)
         return found is not None
 
 
@@ -62,6 +64,13 @@ def carry_out(desk: Desk, todo: Plan) -> None:
     audit.append(desk.audit_file, [_audit_record(todo)])
     _file(desk, todo)
     plan.end(desk.state)
+
+
+def refresh(archive: Archive, study_uid: str) -> None:
+    """Have a viewer see the new version's header at once; the archive's cache heals by itself."""
+    with contextlib.suppress(Unavailable):
+        if study := archive.study(study_uid):
+            archive.refresh(study.id)
 
 
 def _replace(desk: Desk, todo: Plan) -> None:

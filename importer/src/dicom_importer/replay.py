@@ -153,7 +153,7 @@ def _persist(
         try:
             return _Replayed(place, _one(desk, owner, place, row, now()))
         except FileNotFoundError:
-            return _Replayed(place, "held" if row else "failed", "its time is over: it is gone.")
+            return _Replayed(place, "failed", "it is gone: its time was over.")
         except OSError as error:
             return _Replayed(place, "failed", error.strerror or type(error).__name__)
         except (Failure, Refused) as failure:

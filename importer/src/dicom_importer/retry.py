@@ -18,6 +18,7 @@ from dicom_importer.config import Config
 from dicom_importer.files import Place
 from dicom_importer.filing import ERROR_SUFFIX, Folders
 from dicom_importer.journal import JOURNAL, Journal, Row
+from dicom_importer.reasons import REASONS
 
 # What the bytes themselves are: neither time nor the archive changes that.
 LASTING = frozenset(
@@ -49,6 +50,9 @@ def retry(config: Config, wanted: Wanted, say: Callable[[str], None]) -> int:
     folders = places.folders(config)
     if wanted.clinic and not (folders.inbox / wanted.clinic).is_dir():
         say(f"There is no clinic {wanted.clinic}: it has no inbox.")
+        return 1
+    if wanted.reason and wanted.reason not in REASONS:
+        say(f"There is no reason {wanted.reason}; the reasons are {', '.join(sorted(REASONS))}.")
         return 1
     if not (config.state_dir / JOURNAL).exists():
         say("The importer has not been running yet: there is no journal.")

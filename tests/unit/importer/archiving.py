@@ -54,6 +54,7 @@ class ScriptedArchive:
     tokens: int = 0
     stores: int = 0
     url: str = ""
+    refreshed: list[str] = field(default_factory=list)
 
     def answer(  # noqa: PLR0911 - one for each route
         self, method: str, path: str, body: bytes, content_type: str
@@ -71,6 +72,9 @@ class ScriptedArchive:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
+            case "POST", ["studies", identifier, "update-dicomweb-cache"]:
+                self.refreshed.append(identifier)
+                return 200, b"{}"
             case "DELETE", ["instances", identifier]:
                 return (200 if self.instances.pop(identifier, None) else 404), b"{}"
             case "GET", ["instances", identifier, *what] if identifier in self.instances:

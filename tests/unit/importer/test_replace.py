@@ -86,6 +86,7 @@ def test_another_version_takes_the_place_of_what_the_archive_holds(
     assert_replaced(importer)
     (held,) = importer.archive.instances.values()
     assert held.tags.InstitutionName == "clinic-a"
+    assert importer.archive.refreshed == [held.id(1)]
 
 
 def test_a_folder_stands_for_its_files(
@@ -184,6 +185,8 @@ def test_a_killed_replacement_is_finished_by_the_service(
         assert_as_before(importer)
         assert command(importer, capsys, "replace", failed, *BY)[0] == 0
     assert_replaced(importer)
+    if step != "plan:end":
+        assert importer.archive.refreshed
     importer.restart()
     importer.run()
     assert_replaced(importer)

@@ -122,6 +122,17 @@ def test_a_clinic_that_does_not_exist_is_named(
     assert (status, said) == (1, "There is no clinic clinic-x: it has no inbox.\n")
 
 
+def test_a_slip_of_the_keyboard_is_told_apart_from_nothing_to_do(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("retry", "--clinic", "clinic-a", "--reason", "refusd")
+    status, said = command(importer, capsys, *asked)
+    assert (status, said.startswith("There is no reason refusd; ")) == (1, True)
+    with pytest.raises(SystemExit) as ended:
+        command(importer, capsys, "retry", "--clinic", "")
+    assert ended.value.code == 2
+
+
 def test_a_file_that_the_service_is_just_moving_there_is_left(
     importer: Importer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
