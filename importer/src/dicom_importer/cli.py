@@ -1,6 +1,7 @@
 """The command `dicom-importer`: the service and what an operator asks of it."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -58,9 +59,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(settings: Config, _: argparse.Namespace) -> int:
+    # First of all: the threads that a library starts when it is loaded (numpy's, which pydicom
+    # loads where it is there) would not wait for them but die of them.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     from dicom_importer.run import run  # noqa: PLC0415
 
-    return run(settings)
+    return run(settings, signals)
 
 
 def _status(settings: Config, _: argparse.Namespace) -> int:

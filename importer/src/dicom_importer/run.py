@@ -12,16 +12,14 @@ from dicom_importer.service import Service
 STOP_S = 8.0
 
 
-def run(config: Config) -> int:
-    """Run until SIGTERM or SIGINT, then stop within ten seconds."""
+def run(config: Config, signals: set[signal.Signals]) -> int:
+    """Run until one of the signals, which every thread blocks, then stop within ten seconds."""
     # pydicom warns about what it decodes; outcomes are said in our own lines.
     warnings.simplefilter("ignore")
-    # Waited for in a thread: a handler could come while its own thread holds the lock it needs.
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     service = Service(config)
 
     def end() -> None:
+        # In a thread: a handler could come while its own thread holds the lock it needs.
         signal.sigwait(signals)
         service.stop.set()
         service.wake.set()
