@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import requests
 from stack import health
 from stack.compose import one_shot
 from stack.settings import Settings, load
-from stack.shell import attempt, environment
+from stack.shell import attempt, environment, podman
 
 TESTS = Path(__file__).resolve().parents[1]
 TOP = TESTS.parent
@@ -62,6 +63,11 @@ class Stack:
     def container(self, service: str) -> str:
         """Name of a service's container (Podman form only)."""
         return self.podman_settings.container(service)
+
+    def main_process(self, service: str) -> int:
+        """Return the host's process id of a container's first process, 0 when it does not run."""
+        state = json.loads(podman("container", "inspect", self.container(service)))[0]["State"]
+        return int(state["Pid"]) if state["Running"] else 0
 
     @property
     def podman_settings(self) -> Settings:

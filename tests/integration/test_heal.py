@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 
-def main_process(stack: Stack, service: str) -> int:
-    """Return the host's process id of a container's first process, 0 when it does not run."""
-    state = json.loads(podman("container", "inspect", stack.container(service)))[0]["State"]
-    return int(state["Pid"]) if state["Running"] else 0
-
-
 LASTING = [service for service in SERVICES if service not in ONE_SHOT]
 
 
@@ -41,10 +34,10 @@ def ailing(stack: Stack) -> list[str]:
 def test_when_a_container_is_killed_the_stack_heals_without_hands(
     stack: Stack, service: str
 ) -> None:
-    before = main_process(stack, service)
+    before = stack.main_process(service)
     os.kill(before, signal.SIGKILL)
     wait_until(
-        lambda: main_process(stack, service) not in {0, before} and not ailing(stack),
+        lambda: stack.main_process(service) not in {0, before} and not ailing(stack),
         150,
         f"{service} runs again under a new process and every service is healthy",
         lambda: f"not healthy: {ailing(stack)}\n{stack.logs(service)}",

@@ -1,0 +1,73 @@
+"""What fault tests begin with: an archive, another clinic's study in it, and an importer with a submission."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faults.end_state import faults
+from faults.steps import Step, steps
+from faults.submission import submission
+from harness import strace
+from harness.own_importer import own_importer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.end_state import Archive
+    from faults.submission import Submission
+    from harness.own_importer import OwnImporter
+    from harness.phantom import Identity
+    from harness.stack import Stack
+    from harness.strace import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where importers are made, what they store into, and whose study they must not touch."""
+
+    stack: Stack
+    root: Path
+    archive: Archive
+    foreign: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An importer, and what is dropped into the inbox of a clinic of its own."""
+
+    scene: Scene
+    importer: OwnImporter
+    dropped: Submission
+
+    @property
+    def files(self) -> int:
+        """How many files are dropped."""
+        return len(self.dropped.files)
+
+    @property
+    def trace(self) -> Path:
+        """The calls of the thread that was followed."""
+        return self.importer.root / "trace"
+
+    def steps(self) -> dict[Step, list[Call]]:
+        """Return the steps of the thread that was followed."""
+        return steps(strace.calls(self.trace))
+
+    def faults(self) -> list[str]:
+        """Return what is wrong after the end."""
+        return faults(self.importer, [self.dropped], self.scene.archive)
+
+    def end(self) -> list[str]:
+        """Start the importer, let it come to an end, and return what is wrong."""
+        self.importer.finish(self.files)
+        return self.faults()
+
+
+def trial(scene: Scene, *, slices: int = 1, studies: int = 2, **settings: str) -> Trial:
+    """Make an importer; with one worker, its flow is the same each time."""
+    name = f"kill-{secrets.token_hex(4)}"
+    importer = own_importer(scene.root / name, scene.stack, **{"CONNECTIONS": "1", **settings})
+    dropped = submission(name, "export", scene.foreign, slices=slices, studies=studies)
+    return Trial(scene, importer, dropped)

@@ -1,0 +1,99 @@
+"""Names the steps of the importer's flow in the system calls of a worker."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from harness.strace import Call
+
+COPYING = "keep the archive's copy"
+# The first that fits names a call; calls without a name change nothing and are no step.
+_CALLS = (
+    ("", "", r'/pycache/|"/usr/lib/|<[^>]*\.pyc?[.>]'),
+    ("fetch a token", "openat|read", r"orthanc_api_secret"),
+    ("fetch a token", "connect", r""),
+    ("fetch a token", "sendto", r'"(POST /auth/|grant_type=)'),
+    ("ask the archive", "sendto", r'"(POST /tools/lookup|[0-9.]+"|GET /[a-z]+/[0-9a-f-]+)'),
+    ("begin to send", "sendto", r'"POST /dicom-web/studies'),
+    ("end the body", "sendto", r'"\\r\\n--'),
+    ("send the image", "sendto", r""),
+    (COPYING, "openat|write|read|pread64", r"/state/spool"),
+    ("open the file", "openat", r"/inbox/.*, O_RDONLY\|O_NONBLOCK"),
+    ("read the file", "read|pread64", r"/inbox/"),
+    ("write the journal", "pwrite64", r"journal\.sqlite"),
+    ("sync the journal", "fdatasync|fsync", r"journal\.sqlite"),
+    ("", "mkdirat", r"EEXIST"),
+    ("make a folder", "mkdirat", r""),
+    ("create the reason", "openat", r"\.part\", O_WRONLY"),
+    ("write the reason", "write", r"\.part>"),
+    ("sync the reason", "fsync", r"\.part>"),
+    ("name the reason", "renameat", r""),
+    ("link the file", "linkat", r""),
+    ("unlink the file", "unlinkat", r"/inbox/"),
+    ("sync the inbox", "fsync", r"/inbox/"),
+    ("sync the file", "fsync", r"/(processed|failed)/.*\.(dcm|txt)>"),
+    ("sync a folder", "fsync", r"/(processed|failed)[/>]"),
+    ("log the outcome", "write", r"^1<"),
+    ("", "openat", r"O_DIRECTORY|/(processed|failed)/"),
+    ("", "read|pread64|openat|getdents64", r"journal\.sqlite"),
+)
+NAMES = (*dict.fromkeys(name for name, _, _ in _CALLS if name), "hear of the image")
+_QUESTIONS = ("fetch a token", "ask the archive")
+_SENDING = ("begin to send", "send the image")
+_SOURCE = re.compile(r'"([^"/]+)", O_RDONLY\|O_NONBLOCK')
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Step:
+    """A step of one file's way: which file, what is done, and the how-manieth time."""
+
+    file: str
+    name: str
+    time: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.time}) of {self.file}"
+
+
+def steps(calls: Iterable[Call]) -> dict[Step, list[Call]]:
+    """Join calls that follow each other under one name."""
+    result: dict[Step, list[Call]] = {}
+    step = Step("", "", 0)
+    asked = ""
+    for call in calls:
+        name = asked if call.name == "recvfrom" else _name(call)
+        if call.name == "recvfrom" and step.name == COPYING:
+            name = COPYING
+        if call.name == "sendto":
+            asked = name if name in _QUESTIONS else "hear of the image"
+        if not name or (name == "read the file" and step.name in _SENDING):
+            continue
+        file = step.file
+        if name == "open the file" and (source := _SOURCE.search(call.arguments)):
+            file = source[1]
+        if (file, name) != (step.file, step.name):
+            time = 1 + sum(one.file == file and one.name == name for one in result)
+            step = Step(file, name, time)
+        result.setdefault(step, []).append(call)
+    return result
+
+
+def middle(calls: list[Call]) -> Call:
+    """Return a step's call to be interrupted at, a steady one if there is one.
+
+    An answer comes in one piece or in two, so that calls that receive are counted otherwise.
+    """
+    steady = [call for call in calls if call.name != "recvfrom"] or calls
+    return steady[len(steady) // 2]
+
+
+def _name(call: Call) -> str:
+    for name, calls, pattern in _CALLS:
+        if re.fullmatch(calls or ".*", call.name) and re.search(pattern, call.arguments):
+            return name
+    raise AssertionError(f"no step is known for {call}")

@@ -1,0 +1,83 @@
+"""Each of the importer's disks runs full: files stay where they are, and go on when there is room."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.scene import trial
+from harness.drop import remaining
+from harness.own_importer import FOLDERS
+from harness.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from faults.scene import Scene
+
+SIZE = "size=8m,nr_inodes=400"
+FLOW_TIMEOUT_S = 30
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Lay a small file system over a folder, which must be empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["/usr/bin/umount", "-l", folder], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Leave neither a block nor an inode."""
+    fillers = folder / "fillers"
+    fillers.mkdir()
+    try:
+        with (fillers / "blocks").open("wb", 0) as file:
+            until_full(lambda _: file.write(bytes(4096)))
+        until_full(lambda number: (fillers / str(number)).touch())
+        yield
+    finally:
+        shutil.rmtree(fillers)
+
+
+def until_full(write: Callable[[int], object]) -> None:
+    """Write again and again until there is no room."""
+    for number in itertools.count():
+        try:
+            write(number)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                return
+            raise
+
+
+# What the importer says when it meets it, by what lies on the disk.
+@pytest.mark.parametrize(
+    ("place", "event"), [("files", '"disk"'), ("state", '"disk"'), ("audit", '"journal_fails"')]
+)
+def test_a_disk_runs_full_and_is_given_room(scene: Scene, place: str, event: str) -> None:
+    one = trial(scene)
+    importer = one.importer
+    folder = importer.root / place
+    with small_disk(folder):
+        for name in FOLDERS:
+            (importer.root / name).mkdir(parents=True, exist_ok=True)
+        with importer.running() as process:
+            staged = one.dropped.stage(importer)
+            with full(folder):
+                one.dropped.drop(importer, staged)
+                wait_until(lambda: event in importer.tail(), FLOW_TIMEOUT_S, event, importer.tail)
+                assert process.poll() is None, importer.tail()
+                if place != "audit":
+                    assert len(remaining(importer.inbox)) == one.files
+        assert one.end() == []

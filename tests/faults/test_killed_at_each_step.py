@@ -1,0 +1,90 @@
+"""Killed at any step of its flow and started again, the importer ends where it would have without."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.scene import trial
+from faults.steps import NAMES, Step, middle
+from harness import strace
+from harness.strace import Call
+from harness.wait import wait_until
+
+if TYPE_CHECKING:
+    from faults.scene import Scene, Trial
+    from harness.own_importer import Process
+
+# One file of each kind: the first of its study, no DICOM, another clinic's, a duplicate.
+FILES = ("00-CT0001.dcm", "letter.txt", "other.dcm", "same.dcm")
+# What the main thread does with the file of audit records, which no worker touches.
+AUDIT_CALLS = ("openat", "read", "write", "fsync", "close")
+# A connection that is opened anew, or an answer in two pieces, makes the calls count otherwise.
+TRIES = 8
+FLOW_TIMEOUT_S = 60
+
+
+def killed_at(scene: Scene, step: Step, call: Call) -> list[str]:
+    """Kill an importer in a step and return what is wrong in the end."""
+    for _ in range(TRIES):
+        one = trial(scene)
+        with (
+            one.importer.running() as process,
+            strace.traced(strace.newest_thread(process.pid), one.trace, call),
+        ):
+            one.dropped.drop(one.importer)
+            is_killed = killed_before_the_end(one, process)
+        if found := one.end():
+            return found
+        found_steps = one.steps()
+        if is_killed and list(found_steps)[-1] == step:
+            return []
+        # Too late, or too early.
+        calls = found_steps.get(step)
+        call = middle(calls) if calls else replace(call, number=call.number + 1)
+    return ["it was never killed there"]
+
+
+def killed_before_the_end(one: Trial, process: Process) -> bool:
+    """Wait until an importer is killed, or has done all."""
+    wait_until(
+        lambda: process.poll() is not None or one.importer.audited() == one.files,
+        FLOW_TIMEOUT_S,
+        "it is killed or done",
+        one.importer.tail,
+    )
+    return process.poll() == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def ends(scene: Scene, recorded: dict[Step, Call]) -> dict[Step, list[str]]:
+    """Provide what is wrong after a kill at each step."""
+    wanted = {step: call for step, call in recorded.items() if step.file in FILES}
+    # Each of them waits more than it computes.
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        found = pool.map(lambda item: killed_at(scene, *item), wanted.items())
+        return dict(zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_when_about_to(ends: dict[Step, list[str]], name: str) -> None:
+    killed = {str(step): found for step, found in ends.items() if step.name == name}
+    assert killed, f"no step is named so: {sorted({step.name for step in ends})}"
+    assert {step: found for step, found in killed.items() if found} == {}
+
+
+@pytest.mark.parametrize("call", AUDIT_CALLS)
+def test_killed_while_the_audit_is_written_at(scene: Scene, call: str) -> None:
+    one = trial(scene)
+    with (
+        one.importer.running() as process,
+        strace.traced(process.pid, one.trace, Call(call, 1, ""), path=one.importer.audit),
+    ):
+        one.dropped.drop(one.importer)
+        assert process.wait(FLOW_TIMEOUT_S) == -signal.SIGKILL, one.importer.tail()
+    assert strace.calls(one.trace)[-1].name == call
+    assert one.end() == []
