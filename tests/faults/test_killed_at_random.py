@@ -42,13 +42,12 @@ FILE_TIMEOUT_S = 2
 
 def until_journal_is_open(process: Process) -> None:
     """Wait while a process loads its program."""
-    folder = Path(f"/proc/{process.pid}/fd")
-
-    def is_open() -> bool:
-        names = (str(Path(os.path.realpath(entry))) for entry in folder.iterdir())
-        return any(name.endswith("/journal.sqlite") for name in names)
-
-    wait_until(is_open, START_TIMEOUT_S, "the importer opens its journal")
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_until(
+        lambda: "journal.sqlite-shm" in maps.read_text(),
+        START_TIMEOUT_S,
+        "the importer opens its journal",
+    )
 
 
 def live_shortly(importer: OwnImporter, life_s: float) -> None:
