@@ -41,6 +41,12 @@ _CALLS = (
     ("log the outcome", "write", r"^1<"),
     ("", "openat", r"O_DIRECTORY|/(processed|failed)/"),
     ("", "read|pread64|openat|getdents64", r"journal\.sqlite"),
+    # What lies beside a file that is no image.
+    ("", "getdents64|newfstatat|fstat", r"/inbox/"),
+    # Whether an operator's command is replacing this study: read, and mostly not there.
+    ("", "read|openat", r"/replacement/plan\.json"),
+    # Why a file was put off, for explain: nothing waits for it.
+    ("", "openat|read|pread64|pwrite64|fdatasync|fsync|unlink", r"delays\.sqlite"),
 )
 NAMES = (*dict.fromkeys(name for name, _, _ in _CALLS if name), "hear of the image")
 _QUESTIONS = ("fetch a token", "ask the archive")

@@ -63,7 +63,7 @@ def submission(
             files[f"{number:02}-{name}"] = File(content, "success", "", images.uid, sop)
     last = list(files.values())[-1]
     files["same.dcm"] = File(last.content, "duplicate", "", last.study_uid, last.sop_uid)
-    files["letter.txt"] = File(b"Dear colleague, " * 20, "not_dicom", "not_dicom")
+    files["letter.dcm"] = File(b"Dear colleague, " * 20, "not_dicom", "not_dicom")
     stolen = Identity(key=foreign.key, description=folder)
     image = File(ct(9, stolen, slices=1, size=9).files["CT0001.dcm"], "rejected", "other_clinic")
     files["other.dcm"] = File(

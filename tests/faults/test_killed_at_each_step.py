@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.own_importer import Process
 
 # One file of each kind: the first of its study, no DICOM, another clinic's, a duplicate.
-FILES = ("00-CT0001.dcm", "letter.txt", "other.dcm", "same.dcm")
+FILES = ("00-CT0001.dcm", "letter.dcm", "other.dcm", "same.dcm")
 # What the main thread does with the file of audit records, which no worker touches.
 AUDIT_CALLS = ("openat", "read", "write", "fsync", "close")
 # A connection that is opened anew, or an answer in two pieces, makes the calls count otherwise.
