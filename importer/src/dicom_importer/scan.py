@@ -55,11 +55,17 @@ def scan(inbox: Path, clinic: str) -> dict[str, Seen]:
     return walk(inbox, clinic, passing).files
 
 
-def walk(root: Path, top: str, leave_out: Callable[[str], bool] = lambda _name: False) -> Found:
+def walk(
+    root: Path,
+    top: str,
+    leave_out: Callable[[str], bool] = lambda _name: False,
+    same: Callable[[str, Seen], tuple[str, Seen]] = lambda path, version: (path, version),
+) -> Found:
     """Walk a folder; raises OSError when that itself cannot be read.
 
     Symlinks, pipes and devices are never followed or opened. A folder that vanishes meanwhile is
-    empty; one that cannot be read holds back nothing but itself.
+    empty; one that cannot be read holds back nothing but itself. `same` may put what is held
+    already in place of a path and its version.
     """
     found = Found()
     waiting = [""]
@@ -67,7 +73,7 @@ def walk(root: Path, top: str, leave_out: Callable[[str], bool] = lambda _name: 
         path = waiting.pop()
         try:
             with files.folder(root, f"{top}/{path}") as descriptor:
-                waiting += _look_into(descriptor, path and path + "/", leave_out, found)
+                waiting += _look_into(descriptor, path and path + "/", leave_out, same, found)
         except (FileNotFoundError, NotADirectoryError):
             if not path:
                 raise
@@ -79,7 +85,11 @@ def walk(root: Path, top: str, leave_out: Callable[[str], bool] = lambda _name: 
 
 
 def _look_into(
-    descriptor: int, prefix: str, leave_out: Callable[[str], bool], found: Found
+    descriptor: int,
+    prefix: str,
+    leave_out: Callable[[str], bool],
+    same: Callable[[str, Seen], tuple[str, Seen]],
+    found: Found,
 ) -> list[str]:
     """Note a folder's files and return the paths of those below."""
     below = []
@@ -93,7 +103,8 @@ def _look_into(
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        found.files[prefix + entry.name] = files.seen(status)
+                        path, version = same(prefix + entry.name, files.seen(status))
+                        found.files[path] = version
     return below
 
 

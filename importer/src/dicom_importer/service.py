@@ -139,16 +139,17 @@ class Service:
             return wait_s
         for clinic in clinics:
             self.metrics.know(clinic)
+            with self._settle_lock:
+                settler = self._settlers.setdefault(
+                    clinic, Settler(self.config.cooldown_s, self.config.steady_traffic_s)
+                )
             try:
-                found = scan.walk(self.config.inbox_dir, clinic, scan.passing)
+                found = scan.walk(self.config.inbox_dir, clinic, scan.passing, settler.same)
             except OSError as error:
                 log.line("inbox_unreadable", clinic=clinic, error=error.strerror)
                 continue
             now = self.monotonic()
             with self._settle_lock:
-                settler = self._settlers.setdefault(
-                    clinic, Settler(self.config.cooldown_s, self.config.steady_traffic_s)
-                )
                 ready = settler.update(found.files, now)
                 self.metrics.pending.labels(clinic).set(settler.pending)
                 self.metrics.oldest_pending_s.labels(clinic).set(settler.oldest_s(now))

@@ -9,11 +9,11 @@ from dicom_importer.scan import submission
 
 @dataclass(slots=True)
 class _Submission:
-    """The versions seen, each since when; times are of our own monotonic clock, in seconds."""
+    """The files, each with its version seen and since when, in seconds of our own monotonic clock."""
 
     changed_at: float
     unsettled_since: float
-    files: dict[str, tuple[Seen, float]] = field(default_factory=dict)
+    files: dict[str, tuple[str, Seen, float]] = field(default_factory=dict)
 
 
 class Settler:
@@ -41,18 +41,24 @@ class Settler:
                     old.changed_at if old else now, old.unsettled_since if old else now
                 )
             known = old.files.get(path) if old else None
-            if known and known[0] == version:
+            if known and known[1] == version:
                 new.files[path] = known
                 continue
             if old and now - old.changed_at >= self._cooldown_s:
                 new.unsettled_since = now
             new.changed_at = now
-            new.files[path] = (version, now)
+            new.files[path] = (path, version, now)
         self._submissions = fresh
         # In one order always: of two files that exclude each other, the same one wins.
         ready = {name: self._ready(one, now) for name, one in fresh.items()}
         self.unsettled = {name for name, files in ready.items() if not files}
         return sorted(item for files in ready.values() for item in files)
+
+    def same(self, path: str, version: Seen) -> tuple[str, Seen]:
+        """Return what is known already in place of its equal: of 100,000 files each is held once."""
+        one = self._submissions.get(submission(path))
+        known = one.files.get(path) if one else None
+        return known[:2] if known and known[1] == version else (path, version)
 
     def _ready(self, one: _Submission, now: float) -> list[tuple[str, Seen]]:
         settled = now - one.changed_at >= self._cooldown_s
@@ -61,7 +67,7 @@ class Settler:
             return []
         return [
             (path, version)
-            for path, (version, since) in one.files.items()
+            for path, version, since in one.files.values()
             if settled or now - since >= self._cooldown_s
         ]
 
@@ -86,5 +92,5 @@ class Settler:
 
     def oldest_s(self, now: float) -> float:
         """For how long the file that waits longest has been seen; 0 without any."""
-        times = (since for one in self._submissions.values() for _, since in one.files.values())
+        times = (since for one in self._submissions.values() for _, _, since in one.files.values())
         return now - min(times, default=now)
