@@ -80,7 +80,7 @@ class Service:
             archive,
             Claims(),
             self.journal,
-            Ownership(archive, self.journal.stored, monotonic),
+            Ownership(archive, self.journal.past.stored, monotonic),
             Limits(spool, config.max_instance_bytes),
             now,
             self._alive,

@@ -12,9 +12,9 @@ from dicom_importer.beside import KEPT, Beside
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
 from dicom_importer.jobs import Job, Queue
-from dicom_importer.journal import Identity, Row, Verdict
 from dicom_importer.metrics import Metrics
 from dicom_importer.reasons import Busy, Changed, Failure, Growing, Stopping, Unavailable
+from dicom_importer.records import Identity, Row, Verdict
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
