@@ -67,7 +67,7 @@ class Past:
         """Return the studies that something was imported of, in the order of their coming."""
         rows = self._table.query(
             "SELECT study_uid FROM file WHERE clinic = ? AND state = 'done' AND reason = ''"
-            " GROUP BY study_uid ORDER BY min(id)",
+            " AND study_uid <> '' GROUP BY study_uid ORDER BY min(id)",
             clinic,
         )
         return [study for (study,) in rows]
