@@ -15,6 +15,11 @@ from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS
 from dicom_importer.records import Row
 
+_WORDS = {
+    "the archive is full": "The archive is full.",
+    "NoRoom": "There is no room on the inbox's disk to unpack it.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Desk:
@@ -165,8 +170,8 @@ def _because(cause: str) -> str:
         return f"The archive does not answer ({cause})."
     if cause.startswith("sending"):
         return f"The connection broke while it was sent ({cause})."
-    if cause == "the archive is full":
-        return "The archive is full."
+    if cause in _WORDS:
+        return _WORDS[cause]
     return f"The importer could not go on with it ({cause}); its log says more."
 
 

@@ -30,6 +30,9 @@ LASTING = frozenset(
         "malformed",
         "missing_attribute",
         "not_dicom",
+        "packed_broken",
+        "packed_encrypted",
+        "packed_unsafe",
         "too_deep",
         "truncated",
     }

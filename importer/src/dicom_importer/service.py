@@ -99,6 +99,7 @@ class Service:
             self.metrics,
             self._filed,
             patience_s=(PATIENCE_COOLDOWNS - 1) * config.cooldown_s,
+            unpacked_bytes=config.max_unpacked_bytes,
             monotonic=monotonic,
         )
 
