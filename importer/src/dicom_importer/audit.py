@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from dicom_importer.journal import Journal, Report
+from dicom_importer.journal import Journal
+from dicom_importer.records import Report
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
@@ -27,7 +28,7 @@ def write_reports(
     A record may be written and not yet journalled as such when the importer is killed: its id
     tells, so the end of the file, where these records would be, is read first.
     """
-    reports = [r for submission, r in journal.reports() if (r.clinic, submission) not in busy]
+    reports = [r for submission, r in journal.past.reports() if (r.clinic, submission) not in busy]
     if not reports:
         return 0
     append(path, [_record(report, now()) for report in reports])

@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 from dicom_importer import files, header, index, log, scan
 from dicom_importer.files import Arrival, Place
-from dicom_importer.journal import Journal, Verdict
+from dicom_importer.journal import Journal
 from dicom_importer.metrics import Metrics
 from dicom_importer.reasons import Failure, Growing
+from dicom_importer.records import Verdict
 
 # A whole submission settles together, so that within this time the answer stays the same.
 CACHE_S = 60.0
@@ -68,7 +69,7 @@ class Beside:
                 return known
         # The journal last: what is moved away meanwhile stands in it by then.
         known = self._images_lie(arrival.clinic, folder) or any(
-            image for _, image in self._journal.came(arrival.clinic, folder)
+            image for _, image in self._journal.past.came(arrival.clinic, folder)
         )
         with self._lock:
             if len(self._known) >= MAX_CACHED:
@@ -105,7 +106,7 @@ class Beside:
 
     def _present(self, clinic: str, base: str) -> set[str]:
         lying = scan.scan(self._inbox, f"{clinic}/{base}")
-        came = (path for path, _ in self._journal.came(clinic, base))
+        came = (path for path, _ in self._journal.past.came(clinic, base))
         below = (f"{base}/{path}".strip("/") for path in lying)
         return {path.casefold() for path in (*below, *came)}
 

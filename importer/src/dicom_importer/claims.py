@@ -3,8 +3,8 @@
 import threading
 
 from dicom_importer.files import Arrival
-from dicom_importer.journal import Identity
 from dicom_importer.reasons import Busy
+from dicom_importer.records import Identity
 
 
 class Claims:

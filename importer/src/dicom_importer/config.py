@@ -27,6 +27,7 @@ class Config:
     listen_host: str
     listen_port: int
     max_instance_bytes: int
+    max_unpacked_bytes: int
     orthanc_url: str
     processed_dir: Path
     processed_retention_days: int
@@ -58,6 +59,7 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
         listen_host=values["LISTEN_HOST"],
         listen_port=_whole(values, "LISTEN_PORT", 0),
         max_instance_bytes=_whole(values, "MAX_INSTANCE_BYTES", 1),
+        max_unpacked_bytes=_whole(values, "MAX_UNPACKED_BYTES", 1),
         orthanc_url=values["ORTHANC_URL"].rstrip("/"),
         processed_dir=Path(values["PROCESSED_DIR"]),
         processed_retention_days=_whole(values, "PROCESSED_RETENTION_DAYS", 1),

@@ -11,8 +11,14 @@ from dicom_importer import delays, files, places, scan
 from dicom_importer.config import Config
 from dicom_importer.files import Place, Seen
 from dicom_importer.filing import Folders
-from dicom_importer.journal import JOURNAL, Journal, Row
+from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS
+from dicom_importer.records import Row
+
+_WORDS = {
+    "the archive is full": "The archive is full.",
+    "NoRoom": "There is no room on the inbox's disk to unpack it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def _elsewhere(desk: _Desk, place: Place) -> Iterator[str]:
         return
     if failed:
         place = places.of_reason(place)
-    rows = [r for r in desk.journal.filed_as(place.path) if bool(_reason(r)) == failed]
+    rows = [r for r in desk.journal.past.filed_as(place.path) if bool(_reason(r)) == failed]
     for row in rows:
         yield from _filed(desk, row)
     here = files.look(place)
@@ -70,7 +76,7 @@ def _in(folder: Place, name: str) -> Place:
 def _whither(desk: _Desk, row: Row) -> Iterator[str]:
     """Tell what became of a file that is no longer where it was filed."""
     arrival = row.arrival
-    later = [r for r in desk.journal.history(arrival.clinic, arrival.path) if r.id > row.id]
+    later = [r for r in desk.journal.past.history(arrival.clinic, arrival.path) if r.id > row.id]
     source = desk.folders.source(arrival)
     if files.look(source) == arrival.seen or any(r.arrival.seen == arrival.seen for r in later):
         yield f"It was put back into the inbox, as {source.root / source.path}:"
@@ -91,7 +97,7 @@ def _in_inbox(desk: _Desk, place: Place, after: int = 0) -> Iterator[str]:
         found = scan.scan(place.root, place.path)
         yield f"It is a folder in which {len(found)} files wait; name one of them to learn more."
         return
-    rows = [row for row in desk.journal.history(clinic, path) if row.id > after]
+    rows = [row for row in desk.journal.past.history(clinic, path) if row.id > after]
     for row in rows:
         if row.state == "done":
             yield from _filed(desk, row)
@@ -164,8 +170,8 @@ def _because(cause: str) -> str:
         return f"The archive does not answer ({cause})."
     if cause.startswith("sending"):
         return f"The connection broke while it was sent ({cause})."
-    if cause == "the archive is full":
-        return "The archive is full."
+    if cause in _WORDS:
+        return _WORDS[cause]
     return f"The importer could not go on with it ({cause}); its log says more."
 
 
@@ -182,7 +188,7 @@ def _filed(desk: _Desk, row: Row) -> Iterator[str]:
     if row.identity.study_uid:
         yield f"  study {row.identity.study_uid}, image {row.identity.sop_uid}"
     if not verdict.reason:
-        same = desk.journal.imported(row.arrival.clinic, row.identity.study_uid)
+        same = desk.journal.past.imported(row.arrival.clinic, row.identity.study_uid)
         for other in same:
             later = other.id > row.id and other.identity.sop_uid == row.identity.sop_uid
             if later and other.decision.verdict.status == "success":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dicom_importer import files
 from dicom_importer.files import Arrival, Place
-from dicom_importer.journal import Decision, Journal, Row, Verdict
+from dicom_importer.journal import Journal
 from dicom_importer.reasons import REASONS
+from dicom_importer.records import Decision, Row, Verdict
 
 ERROR_VERSION = 1
 ERROR_SUFFIX = ".error.json"

@@ -12,8 +12,8 @@ from dicom_importer import coerce, deflate, header
 from dicom_importer.archive import identifier
 from dicom_importer.coerce import Body
 from dicom_importer.header import Header
-from dicom_importer.journal import Identity
 from dicom_importer.reasons import Rejected
+from dicom_importer.records import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from dicom_importer.archive import Study
 from dicom_importer.header import Header
-from dicom_importer.journal import Identity
 from dicom_importer.reasons import Rejected
+from dicom_importer.records import Identity
 
 # What is stored changes owner only by an administrator's hand: caches expire by time.
 CACHE_S = 60.0

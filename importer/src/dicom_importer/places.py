@@ -10,8 +10,9 @@ from dicom_importer import files, scan
 from dicom_importer.config import Config
 from dicom_importer.files import Place
 from dicom_importer.filing import ERROR_SUFFIX, Folders
-from dicom_importer.journal import Journal, Row
+from dicom_importer.journal import Journal
 from dicom_importer.reasons import REASONS
+from dicom_importer.records import Row
 
 
 def folders(config: Config) -> Folders:
@@ -86,7 +87,9 @@ def forget_reason(place: Place) -> None:
 
 def record(journal: Journal, place: Place, *, failed: bool) -> Row | None:
     """Return the latest row of the file that was moved to this place of processed/ or failed/."""
-    rows = [r for r in journal.filed_as(place.path) if bool(r.decision.verdict.reason) == failed]
+    rows = [
+        r for r in journal.past.filed_as(place.path) if bool(r.decision.verdict.reason) == failed
+    ]
     return rows[-1] if rows else None
 
 

@@ -11,6 +11,7 @@ class Reason:
     advice: str
 
 
+_UNPACK = "Unpack it, and export the folder that comes out."
 _EXPORT_AGAIN = "Export the study again from the device that made it."
 _ASK_VENDOR = "Export it again; if that ends the same, show this to the device's vendor."
 _UNIQUE = (
@@ -29,8 +30,16 @@ REASONS = {
         " one folder.",
     ),
     "packed": Reason(
-        "This is a packed file; images inside it are not taken.",
-        "Unpack it, and export the folder that comes out.",
+        "This is a packed file that is not unpacked: only zip files are, and none inside another.",
+        _UNPACK,
+    ),
+    "packed_broken": Reason("The zip file is cut off or damaged.", "Export or pack it again."),
+    "packed_encrypted": Reason("The zip file is encrypted.", "Pack it again without a password."),
+    "packed_too_large": Reason("The zip file holds more than is unpacked from one.", _UNPACK),
+    "packed_unsafe": Reason(
+        "The zip file holds what no honest one does: paths that lead out of it, links, names or"
+        " content used twice.",
+        "Pack it again with another program. If it came from somebody else, ask who made it.",
     ),
     "dicomdir": Reason(
         "This file is the index of a CD or DVD (DICOMDIR); the images that it lists are imported"
@@ -118,6 +127,10 @@ class Changed(Exception):  # noqa: N818
 
 class Growing(Exception):  # noqa: N818
     """What lies there may be only the beginning: it is judged when it had time to go on."""
+
+
+class NoRoom(OSError):  # noqa: N818
+    """The inbox's disk has no room to unpack a file; it stays until there is."""
 
 
 class Stopping(Exception):  # noqa: N818

@@ -23,10 +23,11 @@ from pathlib import Path
 from dicom_importer import compare, files, instance, places, plan, replacement, session
 from dicom_importer.config import Config
 from dicom_importer.files import Place
-from dicom_importer.journal import JOURNAL, Journal, Row
+from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.ownership import Ownership
 from dicom_importer.plan import Plan
 from dicom_importer.reasons import REASONS, Failure, Unavailable
+from dicom_importer.records import Row
 from dicom_importer.replacement import Desk
 
 TRIES = 4
@@ -125,7 +126,7 @@ def prepare(desk: Desk, place: Place, who: str, now: datetime) -> Plan:
         instance.prepared(file, arrival.clinic, coerced_at, desk.limits) as ready,
     ):
         found = ready.opened
-        owner = Ownership(desk.archive, desk.journal.stored, time.monotonic)
+        owner = Ownership(desk.archive, desk.journal.past.stored, time.monotonic)
         owner.check(found.header, arrival.clinic, found.identity)
         held = desk.archive.instances(found.header.sop_uid)
         if not held:

@@ -17,9 +17,10 @@ from dicom_importer.coerce import Body
 from dicom_importer.files import Place
 from dicom_importer.filing import Folders
 from dicom_importer.instance import Limits
-from dicom_importer.journal import Decision, Identity, Journal, Verdict
+from dicom_importer.journal import Journal
 from dicom_importer.plan import Plan
 from dicom_importer.reasons import Failure, Rejected, Unavailable
+from dicom_importer.records import Decision, Identity, Verdict
 from dicom_importer.stow import Refused, SendingBroke
 
 

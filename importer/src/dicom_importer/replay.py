@@ -31,9 +31,10 @@ from dicom_importer import (
 from dicom_importer.config import Config
 from dicom_importer.files import Arrival, Place
 from dicom_importer.instance import Prepared
-from dicom_importer.journal import JOURNAL, Decision, Journal, Row, Verdict
+from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import REASONS, Failure, Rejected, Unavailable
+from dicom_importer.records import Decision, Row, Verdict
 from dicom_importer.replacement import Desk
 from dicom_importer.stow import Refused
 
@@ -99,7 +100,7 @@ def replay(
 
 def _clinic(desk: Desk, pool: ThreadPoolExecutor, wanted: Wanted, run: _Run) -> bool:
     clinic, say, now = wanted.clinic, run.say, run.now
-    owner = Ownership(desk.archive, desk.journal.stored, time.monotonic)
+    owner = Ownership(desk.archive, desk.journal.past.stored, time.monotonic)
     work = functools.partial(_persist, desk, owner, now)
     count = {"stored": 0, "held": 0, "failed": 0}
     found = _files(desk, clinic, wanted.since)
@@ -141,7 +142,7 @@ def _files(desk: Desk, clinic: str, since: date) -> Iterator[tuple[Place, Row | 
 
 def _latest(journal: Journal, clinic: str, study_uid: str) -> dict[str, int]:
     """Return the last row of each instance that was stored anew, and not only recognised."""
-    rows = journal.imported(clinic, study_uid)
+    rows = journal.past.imported(clinic, study_uid)
     return {r.identity.sop_uid: r.id for r in rows if r.decision.verdict.status == "success"}
 
 

@@ -17,8 +17,9 @@ from dicom_importer import places, rename, scan
 from dicom_importer.config import Config
 from dicom_importer.files import Place
 from dicom_importer.filing import ERROR_SUFFIX, Folders
-from dicom_importer.journal import JOURNAL, Journal, Row
+from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS
+from dicom_importer.records import Row
 
 # What the bytes themselves are: neither time nor the archive changes that.
 LASTING = frozenset(
@@ -29,6 +30,9 @@ LASTING = frozenset(
         "malformed",
         "missing_attribute",
         "not_dicom",
+        "packed_broken",
+        "packed_encrypted",
+        "packed_unsafe",
         "too_deep",
         "truncated",
     }

@@ -14,6 +14,9 @@ from dicom_importer.files import Seen
 CLINIC = re.compile(r"(?=.{1,32}\Z)[a-z0-9](-?[a-z0-9])*\Z", re.ASCII)
 # Names that a copy in progress bears; a file renamed to another name is taken.
 _PASSING_SUFFIXES = (".part", ".tmp", ".crdownload")
+# Where zip files are unpacked, in the first level of an inbox, until what they hold is shown; and
+# the end of the folder's name that it is shown under.
+UNPACKING, UNPACKED = ".dicom-importer-unpacking", ".unpacked"
 # What desktops leave wherever somebody looks into a folder. It is filed like any other file:
 # left alone it would keep emptied folders for ever, and nothing here deletes what it did not make.
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", ".ds_store", "desktop.ini"})
@@ -96,7 +99,8 @@ def _look_into(
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                below.append(prefix + entry.name)
+                if prefix or entry.name != UNPACKING:
+                    below.append(prefix + entry.name)
             elif leave_out(entry.name):
                 found.unfinished += 1
             else:

@@ -80,7 +80,7 @@ class Service:
             archive,
             Claims(),
             self.journal,
-            Ownership(archive, self.journal.stored, monotonic),
+            Ownership(archive, self.journal.past.stored, monotonic),
             Limits(spool, config.max_instance_bytes),
             now,
             self._alive,
@@ -99,6 +99,7 @@ class Service:
             self.metrics,
             self._filed,
             patience_s=(PATIENCE_COOLDOWNS - 1) * config.cooldown_s,
+            unpacked_bytes=config.max_unpacked_bytes,
             monotonic=monotonic,
         )
 

@@ -10,9 +10,10 @@ from dicom_importer.claims import Claims
 from dicom_importer.delays import Delays
 from dicom_importer.files import Arrival
 from dicom_importer.instance import Limits, Prepared, opened
-from dicom_importer.journal import Journal, Row
+from dicom_importer.journal import Journal
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Busy, Rejected
+from dicom_importer.records import Row
 from dicom_importer.stow import Refused, SendingBroke
 
 # How often the archive may refuse one instance before that is taken for the instance's fault.

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from dicom_importer import files, log
+from dicom_importer.scan import UNPACKED, UNPACKING
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -26,14 +27,14 @@ def remove_old_days(processed: Path, today: date, retention_days: int) -> int:
         for day in days:
             if _DAY.fullmatch(day) and _older(day, limit):
                 try:
-                    _remove(processed, f"{clinic}/{day}")
+                    remove(processed, f"{clinic}/{day}")
                     removed += 1
                 except OSError as error:
                     log.line("day_stays", clinic=clinic, day=day, error=error.strerror)
     return removed
 
 
-def _remove(root: Path, top: str) -> None:
+def remove(root: Path, top: str) -> None:
     """Remove a folder however deep it is, which shutil.rmtree does not."""
     folders, waiting = [], [top]
     while waiting:
@@ -60,7 +61,7 @@ def _older(name: str, limit: date) -> bool:
 def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -> int:
     """Remove empty folders not changed for so long, below the first-level ones.
 
-    A first-level folder is a workstation's export path and stays.
+    A first-level folder is a workstation's export path and stays, but for what we unpacked.
     """
     removed = 0
     waiting = [clinic]
@@ -69,10 +70,11 @@ def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -
         with contextlib.suppress(OSError), files.folder(inbox, path) as descriptor:
             with os.scandir(descriptor) as entries:
                 below = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+            below = [name for name in below if path != clinic or name != UNPACKING]
             waiting += [f"{path}/{name}" for name in below]
-            if path.count("/") < 1:
-                continue
             for name in below:
+                if path == clinic and not name.endswith(UNPACKED):
+                    continue
                 changed_s = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime
                 if now_s - changed_s >= age_s:
                     with contextlib.suppress(OSError):  # not empty

@@ -17,8 +17,9 @@ from dicom_importer.archive import Archive, Study
 from dicom_importer.config import Config
 from dicom_importer.filing import Folders
 from dicom_importer.instance import Limits
-from dicom_importer.journal import JOURNAL, Journal, Row
+from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS, Failure, Unavailable
+from dicom_importer.records import Row
 
 STOPPED = 2
 
@@ -70,7 +71,7 @@ def verify(
         desk = _Desk(archive, journal, places.folders(config), session.limits(config))
         try:
             for one in [clinic] if clinic else clinics:
-                for study in journal.studies(one):
+                for study in journal.past.studies(one):
                     if not plan.concerns(config.state_dir, study):
                         _study(desk, one, study, count, differs)
                     progress(f"{one}: {count}")
@@ -87,7 +88,7 @@ def _study(
     desk: _Desk, clinic: str, uid: str, count: _Count, differs: Callable[[str], None]
 ) -> None:
     count.studies += 1
-    rows = _latest(desk.journal.imported(clinic, uid))
+    rows = _latest(desk.journal.past.imported(clinic, uid))
     study = desk.archive.study(uid)
     if study is None or study.clinic != clinic:
         what = "is not in the archive" if study is None else "is not this clinic's in the archive"
@@ -139,7 +140,7 @@ def _processed(desk: _Desk, clinic: str, count: _Count, differs: Callable[[str],
     with contextlib.suppress(FileNotFoundError):
         for name, seen in scan.walk(root, clinic).files.items():
             count.files += 1
-            rows = desk.journal.filed_as(f"{clinic}/{name}")
+            rows = desk.journal.past.filed_as(f"{clinic}/{name}")
             if all(row.decision.verdict.reason for row in rows):
                 day = name.partition("/")[0]
                 differs(

@@ -1,20 +1,22 @@
 """What a worker does with a job, and what it does when that fails."""
 
+import contextlib
 import os
 import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
-from dicom_importer import files, filing, instance, log, storing
+from dicom_importer import files, filing, instance, log, scan, storing, unpack
 from dicom_importer.beside import KEPT, Beside
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
 from dicom_importer.jobs import Job, Queue
-from dicom_importer.journal import Identity, Row, Verdict
 from dicom_importer.metrics import Metrics
-from dicom_importer.reasons import Busy, Changed, Failure, Growing, Stopping, Unavailable
+from dicom_importer.reasons import Busy, Changed, Failure, Growing, NotDicom, Stopping, Unavailable
+from dicom_importer.records import Identity, Row, Verdict
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
@@ -38,6 +40,7 @@ class Worker:
         filed: Callable[[Arrival], None],
         *,
         patience_s: float = 0.0,
+        unpacked_bytes: int = 0,
         jitter: Callable[[float, float], float] = random.uniform,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,6 +52,7 @@ class Worker:
         self._jitter = jitter
         self._monotonic = monotonic
         self._patience_s = patience_s
+        self._unpacked_bytes = unpacked_bytes
         self._beside = Beside(folders.inbox, context.journal, metrics, monotonic)
         self._lock = threading.Lock()
         self._taking = threading.Lock()
@@ -70,6 +74,10 @@ class Worker:
             except OSError as error:
                 # It is looked at again when the file is seen in the inbox.
                 log.trace("recover", error, clinic=row.arrival.clinic)
+        kept = [row.arrival for row in self._context.journal.active()]
+        with contextlib.suppress(OSError):
+            for clinic in scan.clinics(self._folders.inbox):
+                unpack.forget_all_but(self._folders.inbox, clinic, kept)
 
     def _has_inbox(self, clinic: str) -> bool:
         """Say whether a clinic's inbox is there: a folder mounted over is empty without its mount."""
@@ -158,7 +166,7 @@ class Worker:
                         log.line("preamble_zeroed", clinic=arrival.clinic, **fields)
             except Failure as failure:
                 patient = self._patience_left_s(job) > 0
-                verdict = self._beside.judge(arrival, file, failure, patient=patient)
+                verdict = self._judge(arrival, file, failure, patient=patient)
             _unchanged(arrival, file.fileno())
         if identity.sop_uid:
             self._misses = 0
@@ -166,7 +174,25 @@ class Worker:
         decision = filing.decision(arrival, verdict, self._folders, context.now())
         return context.journal.decide(arrival, identity, decision)
 
+    def _judge(
+        self, arrival: Arrival, file: BinaryIO, failure: Failure, *, patient: bool
+    ) -> Verdict:
+        if failure.code != "not_dicom" or not unpack.is_zip(arrival, file):
+            return self._beside.judge(arrival, file, failure, patient=patient)
+        # It takes a while and claims nothing: nobody has to wait for it.
+        self._context.claims.withdraw(arrival)
+        inbox, alive = self._folders.inbox, self._context.alive
+        try:
+            count = unpack.unpack(file, arrival, inbox, self._unpacked_bytes, alive)
+        except NotDicom as found:
+            if patient and found.code == "packed_broken":
+                raise Growing from None
+            return Verdict(found.status, found.code, found.detail)
+        return Verdict(KEPT, "", f"{count} files were unpacked from it.")
+
     def _file(self, row: Row) -> Row:
+        if row.decision.verdict.status == KEPT and row.arrival.path.lower().endswith(unpack.SUFFIX):
+            unpack.show(self._folders.inbox, row.arrival)
         filed = filing.file_away(self._context.journal, self._folders, row)
         self._context.claims.release(row.arrival)
         return filed
@@ -177,6 +203,8 @@ class Worker:
         if row:
             self._context.journal.finish(row.id, gone=True)
         self._context.claims.release(job.arrival)
+        with contextlib.suppress(OSError):
+            unpack.forget(self._folders.inbox, job.arrival)
         self._queue.done(job)
 
     def _refusals(self, job: Job) -> int:

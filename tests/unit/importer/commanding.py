@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from dicom_importer import cli
+from dicom_importer.journal import JOURNAL
+from dicom_importer.table import Table
 
 if TYPE_CHECKING:
     import pytest
@@ -72,6 +74,7 @@ def killed(importer: Importer, step: str, when: str, *arguments: object) -> None
 
 def journalled(importer: Importer) -> list[tuple[str, str, str]]:
     """Return status, state and target of every row of the journal."""
-    with contextlib.closing(importer.service.journal._db.cursor()) as cursor:  # noqa: SLF001 - no method returns all rows
-        rows = cursor.execute("SELECT status, state, target FROM file ORDER BY id").fetchall()
+    table = Table(importer.config.state_dir / JOURNAL, read_only=True)
+    with contextlib.closing(table):
+        rows = table.query("SELECT status, state, target FROM file ORDER BY id")
     return [(status, state, os.fsdecode(target)) for status, state, target in rows]

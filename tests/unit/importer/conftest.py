@@ -115,6 +115,7 @@ def settings(root: Path, url: str) -> Config:
         listen_host="127.0.0.1",
         listen_port=0,
         max_instance_bytes=1 << 24,
+        max_unpacked_bytes=1 << 28,
         orthanc_url=url,
         processed_dir=root / "processed",
         processed_retention_days=30,

@@ -123,7 +123,7 @@ def test_a_token_that_is_refused_in_the_middle_is_fetched_anew(importer: Importe
     importer.run()
     assert importer.counted("clinic-a") == {"success": 2}
     assert importer.archive.tokens > 1
-    (row,) = importer.service.journal.history("clinic-a", "one.dcm")
+    (row,) = importer.service.journal.past.history("clinic-a", "one.dcm")
     assert row.refusals == 0
 
 

@@ -11,8 +11,8 @@ from dicom_importer import files, scan
 from dicom_importer.claims import Claims
 from dicom_importer.files import Arrival, Place, Seen
 from dicom_importer.jobs import Job, Queue
-from dicom_importer.journal import Identity
 from dicom_importer.reasons import Busy
+from dicom_importer.records import Identity
 from dicom_importer.settle import Settler
 
 if TYPE_CHECKING:

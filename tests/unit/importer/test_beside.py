@@ -92,12 +92,17 @@ def test_what_may_have_been_an_image_fails_also_beside_images(
     assert importer.counted("clinic-a") == {"success": 1, "not_dicom": 1}
 
 
-@pytest.mark.parametrize("name", ["study.zip", "study.7z", "study.tar.gz"])
-def test_a_packed_file_is_never_put_aside_in_silence(importer: Importer, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("study.zip", "packed_broken"), ("study.7z", "packed"), ("study.tar.gz", "packed")],
+)
+def test_a_packed_file_is_never_put_aside_in_silence(
+    importer: Importer, name: str, code: str
+) -> None:
     importer.drop("clinic-a/cd/m.dcm", instance())
     importer.drop(f"clinic-a/cd/{name}", b"PK\3\4" + PDF)
     importer.run()
-    assert reason(importer, f"cd/{name}")["reason"] == "packed"
+    assert reason(importer, f"cd/{name}")["reason"] == code
 
 
 @pytest.mark.parametrize("name", ["Thumbs.db", ".DS_Store", "desktop.ini", "._m.dcm"])

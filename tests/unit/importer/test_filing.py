@@ -11,8 +11,9 @@ import pytest
 from dicom_importer import files, filing, upkeep
 from dicom_importer.files import Arrival, Place
 from dicom_importer.filing import Folders
-from dicom_importer.journal import Decision, Identity, Journal, Row, Verdict
+from dicom_importer.journal import Journal
 from dicom_importer.reasons import REASONS
+from dicom_importer.records import Decision, Identity, Row, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,7 @@ def test_a_move_goes_on_where_it_was_interrupted(
     filed = [p.name for p in target.root.rglob("*") if p.is_file() and p.suffix != ".json"]
     assert filed == ["one.dcm"]
     assert not (source.root / source.path).exists()
-    (again,) = journal.history("clinic-a", "x/one.dcm")
+    (again,) = journal.past.history("clinic-a", "x/one.dcm")
     assert again.state == "done"
 
 
@@ -125,7 +126,7 @@ def test_a_file_replaced_after_the_decision_stays_in_the_inbox(
     (folders.inbox / "clinic-a/one.dcm").write_text("something else")
     filing.file_away(journal, folders, row)
     assert (folders.inbox / "clinic-a/one.dcm").read_text() == "something else"
-    assert [r.state for r in journal.history("clinic-a", "one.dcm")] == ["gone"]
+    assert [r.state for r in journal.past.history("clinic-a", "one.dcm")] == ["gone"]
     assert not list(folders.processed.rglob("*.dcm"))
 
 
@@ -167,7 +168,7 @@ def test_the_journal_remembers_over_a_restart(tmp_path: Path) -> None:
     again.decide(arrival, row.identity, Decision(Verdict("success"), "t", "x"))
     again.finish(row.id)
     assert again.find(arrival) is None
-    assert [r.decision.verdict.status for r in again.filed_as("x")] == ["success"]
+    assert [r.decision.verdict.status for r in again.past.filed_as("x")] == ["success"]
     again.close()
 
 

@@ -209,7 +209,7 @@ def test_while_one_replaces_the_importer_stands_back_from_that_study(
     killed(importer, "archive:Archive.remove", "after", "replace", failed, *BY)
     (study,) = {
         row.identity.study_uid
-        for row in importer.service.journal.filed_as(f"clinic-a/{DAY}/old.dcm")
+        for row in importer.service.journal.past.filed_as(f"clinic-a/{DAY}/old.dcm")
     }
     importer.drop("clinic-b/theirs.dcm", encode(dataset(StudyInstanceUID=study)))
     importer.settle()

@@ -40,6 +40,17 @@ def test_what_is_as_it_was_imported_is_counted_and_all_is_well(
     )
 
 
+def test_what_is_kept_beside_images_is_no_study(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importer.drop("clinic-a/cd/one.dcm", instance())
+    importer.drop("clinic-a/cd/README.txt", b"Hello, you")
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1, "kept": 1}
+    status, said = command(importer, capsys, "verify")
+    assert (status, said.partition(":")[0]) == (0, "1 studies")
+
+
 def test_an_image_that_the_archive_lacks_is_named_and_its_patient_is_not(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,77 @@
+"""What the journal tells of the past: what came, what was imported, what is to be audited."""
+
+import os
+
+from dicom_importer.records import Identity, Report, Row
+from dicom_importer.table import Table
+
+
+class Past:
+    """Questions about files that were begun with; none changes anything."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def stored(self, clinic: str, identity: Identity) -> bool:
+        """Say whether an image of this study and patient went into the archive before."""
+        rows = self._table.select(
+            "study_uid = ? AND patient_key = ? AND clinic = ? AND state = 'done' AND reason = ''"
+            " LIMIT 1",
+            identity.study_uid,
+            identity.patient_key,
+            clinic,
+        )
+        return bool(rows)
+
+    def came(self, clinic: str, folder: str) -> list[tuple[str, bool]]:
+        """Return what came into a folder of an inbox in the last day, and whether it was an image.
+
+        Every path below "a/" sorts from there on and before "a0".
+        """
+        prefix = os.fsencode(folder)
+        first, end = (prefix + b"/", prefix + b"0") if folder else (b"", b"\xff")
+        rows = self._table.query(
+            "SELECT path, sop_uid <> '' OR (status = 'rejected' AND reason <> 'dicomdir')"
+            " FROM file WHERE path >= ? AND path < ? AND clinic = ? AND state <> 'gone'"
+            " AND began_at >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-1 day')",
+            first,
+            end,
+            clinic,
+        )
+        return [(os.fsdecode(path), bool(image)) for path, image in rows]
+
+    def reports(self) -> list[tuple[str, Report]]:
+        """Return submissions with what was filed and not audited yet."""
+        rows = self._table.query(
+            "SELECT submission, clinic, study_uid, status, reason, group_concat(id)"
+            " FROM file WHERE state = 'done' AND NOT audited GROUP BY 1, 2, 3, 4, 5"
+        )
+        return [
+            (os.fsdecode(row[0]), Report(tuple(sorted(map(int, row[5].split(",")))), *row[1:5]))
+            for row in rows
+        ]
+
+    def history(self, clinic: str, path: str) -> list[Row]:
+        """Return every row of a path in an inbox, oldest first."""
+        return self._table.select("clinic = ? AND path = ? ORDER BY id", clinic, os.fsencode(path))
+
+    def imported(self, clinic: str, study_uid: str) -> list[Row]:
+        """Return what was imported of a study, oldest first."""
+        return self._table.select(
+            "study_uid = ? AND clinic = ? AND state = 'done' AND reason = '' ORDER BY id",
+            study_uid,
+            clinic,
+        )
+
+    def studies(self, clinic: str) -> list[str]:
+        """Return the studies that something was imported of, in the order of their coming."""
+        rows = self._table.query(
+            "SELECT study_uid FROM file WHERE clinic = ? AND state = 'done' AND reason = ''"
+            " AND study_uid <> '' GROUP BY study_uid ORDER BY min(id)",
+            clinic,
+        )
+        return [study for (study,) in rows]
+
+    def filed_as(self, target: str) -> list[Row]:
+        """Return the rows of files moved to this path."""
+        return self._table.select("target = ? ORDER BY id", os.fsencode(target))
