@@ -18,7 +18,11 @@ _CALLS = (
     ("fetch a token", "openat|read", r"orthanc_api_secret"),
     ("fetch a token", "connect", r""),
     ("fetch a token", "sendto", r'"(POST /auth/|grant_type=)'),
-    ("ask the archive", "sendto", r'"(POST /tools/lookup|[0-9.]+"|GET /[a-z]+/[0-9a-f-]+)'),
+    (
+        "ask the archive",
+        "sendto",
+        r'"(POST /tools/(?:find|lookup)|[0-9.]+"|GET /[a-z]+/[0-9a-f-]+)',
+    ),
     ("begin to send", "sendto", r'"POST /dicom-web/studies'),
     ("end the body", "sendto", r'"\\r\\n--'),
     ("send the image", "sendto", r""),

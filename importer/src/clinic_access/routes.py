@@ -76,7 +76,7 @@ _ROUTES = tuple(
         ("POST", rf"/dicom-web/studies(?:/{_UID})?", Access.STORE),
         ("GET", rf"/(?:patients|studies|series|instances)/{_ID}", Access.NATIVE_READ),
         ("GET", r"/(?:studies|changes|statistics|system)", Access.NATIVE_READ),
-        ("POST", r"/tools/lookup", Access.VERIFY),
+        ("POST", r"/tools/(?:find|lookup)", Access.VERIFY),
         ("GET", rf"/(?:studies|series)/{_ID}/(?:series|instances)", Access.VERIFY),
         ("GET", rf"/instances/{_ID}/(?:file|tags|simplified-tags|metadata)", Access.VERIFY),
         ("GET", rf"/instances/{_ID}/{_ATTACHMENT}", Access.VERIFY),

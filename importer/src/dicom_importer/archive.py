@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import json
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +28,7 @@ _OVERLOADED = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
+_DICOM = 1  # Orthanc's content type of an attachment that is the DICOM file itself
 _T = TypeVar("_T")
 
 
@@ -38,6 +40,14 @@ class Study:
     uid: str
     clinic: str
     patient_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An instance as the archive holds it: the archive's own identifier, and its bytes' MD5."""
+
+    id: str
+    md5: str
 
 
 class Archive:
@@ -81,6 +91,23 @@ class Archive:
             self._raise_status(answer, SendingBroke)
         read_answer(answer, header.sop_uid)
         return part.md5
+
+    def held(self, sop_uids: Collection[str]) -> dict[str, list[Held]]:
+        """Return what is held under each SOP Instance UID, of digits and dots, in one answer."""
+        question = {
+            "Level": "Instance",
+            # A list of UIDs matches any of them (PS3.4 C.2.2.2.2).
+            "Query": {"SOPInstanceUID": "\\".join(sop_uids)},
+            "ResponseContent": ["Attachments", "MainDicomTags"],
+        }
+        answer = self._request("POST", "/tools/find", json.dumps(question).encode())
+        self._raise_status(answer, Unavailable)
+        found: dict[str, list[Held]] = {uid: [] for uid in sop_uids}
+        for one in _parse(answer, list):
+            uid = str(one["MainDicomTags"]["SOPInstanceUID"])
+            md5 = [x["UncompressedMD5"] for x in one["Attachments"] if x["ContentType"] == _DICOM]
+            found[uid].append(Held(str(one["ID"]), "".join(md5)))
+        return found
 
     def md5(self, instance: str) -> str | None:
         """Return the MD5 of what is stored as this instance, None when there is none."""

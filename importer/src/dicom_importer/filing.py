@@ -45,9 +45,17 @@ def decision(arrival: Arrival, verdict: Verdict, folders: Folders, now: datetime
 
 
 def file_away(journal: Journal, folders: Folders, row: Row) -> Row:
-    """Do what was decided, also where an interrupted run left off; returns the row as filed.
+    """Move a file as was decided and note that it is; returns the row as filed."""
+    row, gone = move(journal, folders, row)
+    journal.finish(row.id, gone=gone)
+    return row
 
-    When the name was taken meanwhile, another one is decided on.
+
+def move(journal: Journal, folders: Folders, row: Row) -> tuple[Row, bool]:
+    """Do what was decided, also where an interrupted run left off.
+
+    Returns the row as filed, and whether its file is gone by somebody else's hand. When the name
+    was taken meanwhile, another one is decided on.
     """
     source = folders.source(row.arrival)
     while True:
@@ -55,8 +63,7 @@ def file_away(journal: Journal, folders: Folders, row: Row) -> Row:
         here = files.look(source)
         if here != row.arrival.seen:
             # Gone by our own hand before an interruption, or by somebody else's.
-            journal.finish(row.id, gone=files.look(target) != row.arrival.seen)
-            return row
+            return row, files.look(target) != row.arrival.seen
         if row.decision.verdict.reason:
             files.write(target.sibling(target.name + ERROR_SUFFIX), error_json(row))
         try:
@@ -66,8 +73,7 @@ def file_away(journal: Journal, folders: Folders, row: Row) -> Row:
             again = replace(row.decision, target=free.path)
             row = journal.decide(row.arrival, row.identity, again)
             continue
-        journal.finish(row.id)
-        return row
+        return row, False
 
 
 def error_json(row: Row) -> bytes:

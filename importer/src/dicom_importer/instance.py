@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,8 +13,10 @@ from dicom_importer import coerce, deflate, header
 from dicom_importer.archive import identifier
 from dicom_importer.coerce import Body
 from dicom_importer.header import Header
-from dicom_importer.reasons import Rejected
+from dicom_importer.reasons import Busy, Rejected
 from dicom_importer.records import Identity
+
+INFLATED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Limits:
 
     spool: Path
     instance_bytes: int
+    # Each may fill the spool with as much: who comes when all are taken comes again.
+    inflating: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(INFLATED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +70,22 @@ class Prepared:
 
 @contextlib.contextmanager
 def opened(file: BinaryIO, limits: Limits) -> Iterator[Opened]:
-    """Read a file; raises Failure."""
+    """Read a file; raises Failure, and Busy while too many are inflated."""
     meta = header.read_meta(file)
     if size(file) > limits.instance_bytes:
         raise Rejected("too_large", f"{size(file)} bytes; {limits.instance_bytes} are taken")
     if not header.is_deflated(meta):
         yield Opened(header.read(file, size(file), meta), file, deflated=False)
         return
-    with deflate.inflated(file, meta.dataset_start, limits.spool, limits.instance_bytes) as plain:
-        yield Opened(header.read(plain, size(plain), meta), plain, deflated=True)
+    if not limits.inflating.acquire(blocking=False):
+        raise Busy
+    try:
+        with deflate.inflated(
+            file, meta.dataset_start, limits.spool, limits.instance_bytes
+        ) as plain:
+            yield Opened(header.read(plain, size(plain), meta), plain, deflated=True)
+    finally:
+        limits.inflating.release()
 
 
 @contextlib.contextmanager

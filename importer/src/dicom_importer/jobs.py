@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from dicom_importer.files import Arrival
 from dicom_importer.scan import submission
 
+# So many files share their questions to the archive; more of them gain little, and another clinic
+# waits for no more than this.
+BATCH_FILES = 16
+BATCH_BYTES = 1 << 26
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -22,8 +27,9 @@ class Job:
 class Queue:
     """Jobs of all clinics; the clinic that was given the fewest bytes is next."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], takers: int = 1) -> None:
         self._monotonic = monotonic
+        self._takers = takers
         self._changed = threading.Condition()
         self._ready: dict[str, deque[Job]] = {}
         self._served_bytes: dict[str, int] = {}
@@ -64,6 +70,23 @@ class Queue:
                 self._changed.wait(max(0.0, wake - now))
         return None
 
+    def more(self, job: Job) -> list[Job]:
+        """Return what goes along with a job just taken: of its clinic, as much as is worth while.
+
+        Half of what waits for two takers, and so on, so that none of them is left with the rest.
+        """
+        found: list[Job] = []
+        clinic, size_bytes = job.arrival.clinic, job.arrival.seen.size_bytes
+        with self._changed:
+            waiting = self._ready.get(clinic, deque())
+            most = min(BATCH_FILES, -(-(len(waiting) + 1) // self._takers))
+            while waiting and len(found) < most - 1:
+                size_bytes += waiting[0].arrival.seen.size_bytes
+                if size_bytes > BATCH_BYTES:
+                    break
+                found.append(self._pop(clinic))
+        return found
+
     def _append(self, job: Job) -> None:
         clinic = job.arrival.clinic
         if clinic not in self._ready:
@@ -74,7 +97,9 @@ class Queue:
         self._ready[clinic].append(job)
 
     def _next(self) -> Job:
-        clinic = min(self._ready, key=lambda name: (self._served_bytes[name], name))
+        return self._pop(min(self._ready, key=lambda name: (self._served_bytes[name], name)))
+
+    def _pop(self, clinic: str) -> Job:
         job = self._ready[clinic].popleft()
         self._served_bytes[clinic] += job.arrival.seen.size_bytes + 1
         if not self._ready[clinic]:

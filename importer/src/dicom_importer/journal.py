@@ -1,6 +1,7 @@
 """What the importer must not forget: one row for each file that it has begun with."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dicom_importer import table
@@ -42,9 +43,13 @@ class Journal:
 
     def begin(self, arrival: Arrival, coerced_at: str, identity: Identity) -> Row:
         """Note that a file is about to be sent, coerced as of this time."""
+        return self.begin_all([(arrival, coerced_at, identity)])[0]
+
+    def begin_all(self, files: Iterable[tuple[Arrival, str, Identity]]) -> list[Row]:
+        """Note of each file that it is about to be sent."""
         with self._table.transaction() as db:
-            rowid = table.insert(db, arrival, "sending", coerced_at, identity)
-        return self._table.select("id = ?", rowid)[0]
+            ids = [table.insert(db, one, "sending", time, who) for one, time, who in files]
+        return self._rows(ids)
 
     def refused(self, rowid: int, now_s: float) -> Row:
         """Count an attempt that failed for this file's own sake."""
@@ -58,28 +63,43 @@ class Journal:
 
     def decide(self, arrival: Arrival, identity: Identity, decision: Decision) -> Row:
         """Note what becomes of a file before it is moved."""
-        row = self.find(arrival)
+        return self.decide_all([(arrival, identity, decision)])[0]
+
+    def decide_all(self, files: Iterable[tuple[Arrival, Identity, Decision]]) -> list[Row]:
+        """Note what becomes of each file."""
+        known = [(self.find(arrival), arrival, who, made) for arrival, who, made in files]
+        ids = []
         with self._table.transaction() as db:
-            rowid = row.id if row else table.insert(db, arrival, "filing", "", identity)
-            db.execute(
-                "UPDATE file SET state = 'filing', status = ?, reason = ?, detail = ?,"
-                " decided_at = ?, target = ? WHERE id = ?",
-                (
-                    decision.verdict.status,
-                    decision.verdict.reason,
-                    decision.verdict.detail,
-                    decision.decided_at,
-                    os.fsencode(decision.target),
-                    rowid,
-                ),
-            )
-        return self._table.select("id = ?", rowid)[0]
+            for row, arrival, identity, decision in known:
+                rowid = row.id if row else table.insert(db, arrival, "filing", "", identity)
+                db.execute(
+                    "UPDATE file SET state = 'filing', status = ?, reason = ?, detail = ?,"
+                    " decided_at = ?, target = ? WHERE id = ?",
+                    (
+                        decision.verdict.status,
+                        decision.verdict.reason,
+                        decision.verdict.detail,
+                        decision.decided_at,
+                        os.fsencode(decision.target),
+                        rowid,
+                    ),
+                )
+                ids.append(rowid)
+        return self._rows(ids)
+
+    def _rows(self, ids: Iterable[int]) -> list[Row]:
+        return [self._table.select("id = ?", rowid)[0] for rowid in ids]
 
     def finish(self, rowid: int, *, gone: bool = False) -> None:
         """Note that a file has left the inbox, by us or (gone) by somebody else."""
+        self.finish_all([(rowid, gone)])
+
+    def finish_all(self, files: Iterable[tuple[int, bool]]) -> None:
+        """Note of each row whether its file has left the inbox by us or (True) by somebody else."""
         with self._table.transaction() as db:
-            db.execute(
-                "UPDATE file SET state = ? WHERE id = ?", ("gone" if gone else "done", rowid)
+            db.executemany(
+                "UPDATE file SET state = ? WHERE id = ?",
+                [("gone" if gone else "done", rowid) for rowid, gone in files],
             )
 
     def audited(self, report: Report) -> None:

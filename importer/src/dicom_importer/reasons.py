@@ -111,10 +111,12 @@ class Rejected(Failure):
 class Unavailable(Exception):  # noqa: N818
     """The archive or the identity provider cannot answer now; the file stays in the inbox."""
 
-    def __init__(self, cause: str, retry_after_s: float = 0.0) -> None:
+    def __init__(self, cause: str, retry_after_s: float = 0.0, *, heard: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
         self.retry_after_s = retry_after_s
+        # Whether another file has told of it: it is one absence, however many meet it.
+        self.heard = heard
 
 
 class Busy(Exception):  # noqa: N818

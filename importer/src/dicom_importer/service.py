@@ -59,7 +59,7 @@ class Service:
         spool.mkdir(exist_ok=True)
         self.journal = Journal(config.state_dir / JOURNAL)
         self.delays = Delays(config.state_dir / DELAYS)
-        self.queue = Queue(monotonic)
+        self.queue = Queue(monotonic, config.connections)
         self._settlers: dict[str, Settler] = {}
         self._settle_lock = threading.Lock()
         self._inbox_there = True

@@ -9,7 +9,8 @@ from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
 from dicom_importer.delays import Delays
 from dicom_importer.files import Arrival
-from dicom_importer.instance import Limits, Prepared, opened
+from dicom_importer.flow import Begin, Find, Flow, Own, Send
+from dicom_importer.instance import Limits, Opened, Prepared, opened
 from dicom_importer.journal import Journal
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Busy, Rejected
@@ -43,24 +44,45 @@ class Context:
     delays: Delays
 
 
-def store(arrival: Arrival, row: Row | None, ready: Prepared, time: str, context: Context) -> str:
-    """Bring an instance into the archive and return its status; row tells of an earlier try.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A file to be stored, coerced as of a time (DICOM's DT, UTC).
+
+    `row` tells of an earlier attempt, `absent` of studies and series that were not there when other
+    files of the same batch asked.
+    """
+
+    arrival: Arrival
+    row: Row | None
+    time: str
+    absent: set[tuple[str, str]]
+
+
+def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
+    """Bring an instance into the archive and return its status.
 
     Raises Rejected, Busy, Unavailable, Refused.
     """
-    found = ready.opened
+    arrival, row, found = attempt.arrival, attempt.row, ready.opened
     context.claims.claim(arrival, found.identity)
     _stand_back(found.header.study_uid, context)
-    known = context.ownership.check(found.header, arrival.clinic, found.identity)
-    held = context.archive.instances(found.header.sop_uid)
-    if held:
+    own = Own(lambda: _owned(attempt, found, context))
+    yield own
+    find = Find(found.header.sop_uid, sent=False)
+    yield find
+    if find.held:
+        held = [one.id for one in find.held]
         compare_held(arrival.clinic, ready, held, context.archive, context.limits)
         # Sent before an interruption: it was no duplicate when it came.
         return "success" if row else "duplicate"
     _stand_back(found.header.study_uid, context)
-    row = row or context.journal.begin(arrival, time, found.identity)
+    if row is None:
+        begin = Begin(arrival, attempt.time, found.identity)
+        yield begin
+        row = begin.row
+    assert row  # noqa: S101 - a flow goes on when it was answered
     try:
-        return _send(arrival, ready, context, known=known)
+        return (yield from _send(arrival, ready, context, known=own.known))
     except (Refused, SendingBroke) as refusal:
         now_s = context.now().timestamp()
         row = context.journal.refused(row.id, now_s)
@@ -76,18 +98,35 @@ def _stand_back(study_uid: str, context: Context) -> None:
         raise Busy
 
 
-def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -> str:
+def _owned(attempt: Attempt, found: Opened, context: Context) -> bool:
+    """Check whose study it is; say whether that is there.
+
+    What was absent for one file of a batch is so for the next one of the same study: both hold
+    claims to it, and nobody else stores it meanwhile.
+    """
+    key = found.header.study_uid, found.header.series_uid
+    if key in attempt.absent:
+        return False
+    known = context.ownership.check(found.header, attempt.arrival.clinic, found.identity)
+    if not known:
+        attempt.absent.add(key)
+    return known
+
+
+def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -> Flow[str]:
     """Send and verify: an answer of success alone proves nothing (PS3.18 10.5.3)."""
     found, archive = ready.opened, context.archive
-    md5 = archive.store(found.header, ready.body, ready.source.fileno(), context.alive)
-    if archive.md5(found.archive_id) != md5:
-        # Orthanc's identifiers hash PatientID as it decodes it; where that is not ours, ask.
-        held = archive.instances(found.header.sop_uid)
-        if not held:
-            raise Refused("not_held", "")
-        if md5 not in [archive.md5(one) for one in held]:
-            compare_held(arrival.clinic, ready, held, context.archive, context.limits)
-            return "duplicate"
+    descriptor = ready.source.fileno()
+    send = Send(lambda: archive.store(found.header, ready.body, descriptor, context.alive))
+    yield send
+    find = Find(found.header.sop_uid, sent=True)
+    yield find
+    if not find.held:
+        raise Refused("not_held", "")
+    if send.md5 not in [one.md5 for one in find.held]:
+        held = [one.id for one in find.held]
+        compare_held(arrival.clinic, ready, held, archive, context.limits)
+        return "duplicate"
     if not known:
         study = context.ownership.study(found.header.study_uid)
         if study is None or study.clinic != arrival.clinic:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from dicom_importer import files, filing, instance, log, scan, storing, unpack
+from dicom_importer import files, filing, flow, instance, log, scan, storing, unpack
 from dicom_importer.beside import KEPT, Beside
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
+from dicom_importer.flow import Decide, Finish, Flow
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.metrics import Metrics
 from dicom_importer.reasons import Busy, Changed, Failure, Growing, NotDicom, Stopping, Unavailable
@@ -20,7 +21,7 @@ from dicom_importer.records import Identity, Row, Verdict
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
-BUSY_DELAY_S = 1.0
+BUSY_DELAY_S = 0.2
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 # As long as an archive may ask to be left alone.
@@ -85,7 +86,9 @@ class Worker:
 
     def _resume(self, row: Row) -> None:
         if row.state == "filing":
-            self._file(row)
+            self._show(row)
+            filing.file_away(self._context.journal, self._folders, row)
+            self._context.claims.release(row.arrival)
             return
         self._context.claims.claim(row.arrival, row.identity)
         if files.look(self._folders.source(row.arrival)) != row.arrival.seen:
@@ -97,15 +100,22 @@ class Worker:
         while not self._queue.closed:
             with self._taking:
                 job = self._queue.take(TAKE_TIMEOUT_S)
-                if job:
-                    self._context.claims.announce(job.arrival)
-            if job:
-                self.handle(job)
+                jobs = [job, *self._queue.more(job)] if job else []
+                for one in jobs:
+                    self._context.claims.announce(one.arrival)
+            self.handle(*jobs)
 
-    def handle(self, job: Job) -> None:
-        """Import one file, or see to it that it is tried again."""
+    def handle(self, *jobs: Job) -> None:
+        """Import files in step, or see to it that they are tried again."""
+        absent: set[tuple[str, str]] = set()
+        flows = {job.arrival: self._flow(job, absent) for job in jobs}
+        context = self._context
+        # A file that waits for others has claimed what it will.
+        flow.run(flows, context.archive, context.journal, context.claims.withdraw)
+
+    def _flow(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:
         try:
-            self._import(job)
+            yield from self._import(job, absent)
         except Changed:
             self._leave(job)
         except Busy:
@@ -126,14 +136,12 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the loop's edge
             log.trace("import", error, clinic=job.arrival.clinic, file=log.alias(job.arrival.path))
             self._later(job, type(error).__name__, MAX_DELAY_S)
-        finally:
-            self._context.claims.withdraw(job.arrival)
 
-    def _import(self, job: Job) -> None:
+    def _import(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:
         row = self._context.journal.find(job.arrival)
         if row is None or row.state == "sending":
-            row = self._decide(job, row)
-        row = self._file(row)
+            row = yield from self._decide(job, row, absent)
+        row = yield from self._file(row)
         clinic = row.arrival.clinic
         self._metrics.duration_s.labels(clinic).observe(self._monotonic() - job.ready_at)
         self._count(row)
@@ -144,10 +152,11 @@ class Worker:
     def _patience_left_s(self, job: Job) -> float:
         return job.ready_at + self._patience_s - self._monotonic()
 
-    def _decide(self, job: Job, row: Row | None) -> Row:
+    def _decide(self, job: Job, row: Row | None, absent: set[tuple[str, str]]) -> Flow[Row]:
         arrival, context = job.arrival, self._context
         identity = row.identity if row else Identity()
         time = row.coerced_at if row else f"{context.now():%Y%m%d%H%M%S.%f}+0000"
+        attempt = storing.Attempt(arrival, row, time, absent)
         try:
             file = files.open_file(self._folders.source(arrival))
         except OSError:
@@ -160,7 +169,8 @@ class Worker:
             try:
                 with instance.prepared(file, arrival.clinic, time, context.limits) as ready:
                     identity = ready.opened.identity
-                    verdict = Verdict(storing.store(arrival, row, ready, time, context))
+                    status = yield from storing.store(attempt, ready, context)
+                    verdict = Verdict(status)
                     if preamble := ready.opened.header.preamble:
                         fields = {"file": log.alias(arrival.path), "begins": preamble[:4].hex()}
                         log.line("preamble_zeroed", clinic=arrival.clinic, **fields)
@@ -172,7 +182,10 @@ class Worker:
             self._misses = 0
             self._metrics.archive_up.set(1)
         decision = filing.decision(arrival, verdict, self._folders, context.now())
-        return context.journal.decide(arrival, identity, decision)
+        decide = Decide(arrival, identity, decision)
+        yield decide
+        assert decide.row  # noqa: S101 - a flow goes on when it was answered
+        return decide.row
 
     def _judge(
         self, arrival: Arrival, file: BinaryIO, failure: Failure, *, patient: bool
@@ -190,12 +203,16 @@ class Worker:
             return Verdict(found.status, found.code, found.detail)
         return Verdict(KEPT, "", f"{count} files were unpacked from it.")
 
-    def _file(self, row: Row) -> Row:
+    def _file(self, row: Row) -> Flow[Row]:
+        self._show(row)
+        row, gone = filing.move(self._context.journal, self._folders, row)
+        yield Finish(row.id, gone)
+        self._context.claims.release(row.arrival)
+        return row
+
+    def _show(self, row: Row) -> None:
         if row.decision.verdict.status == KEPT and row.arrival.path.lower().endswith(unpack.SUFFIX):
             unpack.show(self._folders.inbox, row.arrival)
-        filed = filing.file_away(self._context.journal, self._folders, row)
-        self._context.claims.release(row.arrival)
-        return filed
 
     def _leave(self, job: Job) -> None:
         """Give up a version that is no more; what lies there now settles as a new one."""
@@ -221,6 +238,9 @@ class Worker:
 
     def _pause(self, absence: Unavailable) -> None:
         """Ask nothing of an archive that is away, for longer each time."""
+        if absence.heard:
+            return
+        absence.heard = True
         with self._lock:
             asked_s = min(absence.retry_after_s, MAX_ASKED_S)
             delay_s = max(asked_s, self._delay_s(self._misses))

@@ -53,6 +53,7 @@ class ScriptedArchive:
     away: bool = False
     tokens: int = 0
     stores: int = 0
+    finds: int = 0
     url: str = ""
     refreshed: list[str] = field(default_factory=list)
 
@@ -70,6 +71,8 @@ class ScriptedArchive:
                 return self.store(body, content_type)
             case "POST", ["tools", "lookup"]:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
+            case "POST", ["tools", "find"]:
+                return 200, json.dumps(self.find(json.loads(body))).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
             case "POST", ["studies", identifier, "update-dicomweb-cache"]:
@@ -106,6 +109,23 @@ class ScriptedArchive:
             if held.uids[level - 1] == uid
         }
         return [{"Type": kind, "ID": identifier, "Path": ""} for kind, identifier in found]
+
+    def find(self, question: dict[str, dict[str, str]]) -> list[dict[str, object]]:
+        """Find the instances of a list of UIDs, with what is attached to them."""
+        self.finds += 1
+        wanted = question["Query"]["SOPInstanceUID"].split("\\")
+        return [
+            {
+                "ID": name,
+                "MainDicomTags": {"SOPInstanceUID": held.uids[2]},
+                "Attachments": [
+                    {"ContentType": 1, "UncompressedMD5": _md5(held.content).decode()},
+                    {"ContentType": 3, "UncompressedMD5": ""},
+                ],
+            }
+            for name, held in self.instances.items()
+            if held.uids[2] in wanted
+        ]
 
     def resource(self, level: str, identifier: str) -> tuple[int, bytes]:
         """Describe a study, a series or an instance; the first instance gives a study's tags."""

@@ -62,8 +62,9 @@ class Importer:
         """Handle what is due, as one worker would; returns the number of files handled."""
         handled = 0
         while job := self.service.queue.take(0):
-            self.service.worker.handle(job)
-            handled += 1
+            jobs = [job, *self.service.queue.more(job)]
+            self.service.worker.handle(*jobs)
+            handled += len(jobs)
         return handled
 
     def run(self) -> None:

@@ -137,7 +137,7 @@ def test_a_file_that_the_service_is_just_moving_there_is_left(
     importer: Importer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(importer.service.journal, "finish", lambda *_, **__: None)
+        patch.setattr(importer.service.journal, "finish_all", lambda *_, **__: None)
         refuse(importer, "clinic-a/one.dcm")
     failed = importer.root / FAILED / "one.dcm"
     status, said = command(importer, capsys, "retry", failed)

@@ -369,7 +369,7 @@ STEPS: list[tuple[object, str]] = [
     (unpack, "show"),
     (rename, "rename"),
     (unpack, "_forget_empty"),
-    (filing, "file_away"),
+    (filing, "move"),
     (files, "move"),
 ]
 
