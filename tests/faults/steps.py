@@ -60,7 +60,7 @@ _SOURCE = re.compile(r'"([^"/]+)", O_RDONLY\|O_NONBLOCK')
 
 @dataclass(frozen=True, order=True, slots=True)
 class Step:
-    """A step of one file's way: which file, what is done, and the how-manieth time."""
+    """A step of the way: the file opened last, of a batch in step, what is done, the how-manieth time."""
 
     file: str
     name: str

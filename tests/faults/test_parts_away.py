@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.scene import trial
-from faults.steps import Step
 from harness import strace
 from harness.drop import remaining
 from harness.wait import wait_until
@@ -18,9 +18,9 @@ from stack.shell import podman
 
 if TYPE_CHECKING:
     from faults.scene import Scene, Trial
+    from faults.steps import Step
     from harness.strace import Call
 
-FIRST = "00-CT0001.dcm"
 HEAL_TIMEOUT_S = 120
 FLOW_TIMEOUT_S = 30
 
@@ -55,7 +55,9 @@ def test_the_archive_is_killed_when_the_importer_is_about_to(
     scene: Scene, recorded: dict[Step, Call], name: str
 ) -> None:
     one = trial(scene)
-    call = recorded[Step(FIRST, name, 2 if name == "ask the archive" else 1)]
+    # From the first image on: what is asked afterwards is whether they are held.
+    sending = itertools.dropwhile(lambda step: step.name != "send the image", recorded)
+    call = next(recorded[step] for step in sending if step.name == name)
     with (
         one.importer.running() as process,
         strace.traced(strace.newest_thread(process.pid), one.trace, call, "STOP"),
