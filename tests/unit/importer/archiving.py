@@ -70,6 +70,8 @@ class ScriptedArchive:
                 return self.store(body, content_type)
             case "POST", ["tools", "lookup"]:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
+            case "GET", ["studies", identifier, "instances"]:
+                return 200, json.dumps(self.study_instances(identifier)).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
             case "POST", ["studies", identifier, "update-dicomweb-cache"]:
@@ -106,6 +108,14 @@ class ScriptedArchive:
             if held.uids[level - 1] == uid
         }
         return [{"Type": kind, "ID": identifier, "Path": ""} for kind, identifier in found]
+
+    def study_instances(self, identifier: str) -> list[dict[str, object]]:
+        """Return what lies in a study."""
+        return [
+            {"ID": held.id(3), "MainDicomTags": {"SOPInstanceUID": held.uids[2]}}
+            for held in self.instances.values()
+            if held.id(1) == identifier
+        ]
 
     def resource(self, level: str, identifier: str) -> tuple[int, bytes]:
         """Describe a study, a series or an instance; the first instance gives a study's tags."""
