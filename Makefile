@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak fuzz test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,10 @@ test: ## all tests, or a part: make test T=tests/unit
 soak: ## kill the importer a thousand times under a day's load: make soak KILLS=1000 FILES=10000
 	@podman/setup.sh --tests
 	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_killed_at_random.py
+
+fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
+	@podman/setup.sh --tests
+	@EXAMPLES=$(or $(EXAMPLES),100000) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/unit/importer/test_fuzz.py
 
 test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }

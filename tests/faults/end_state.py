@@ -74,7 +74,7 @@ def faults(importer: OwnImporter, dropped: Iterable[Submission], archive: Archiv
 def _tree_faults(importer: OwnImporter, dropped: list[Submission]) -> list[str]:
     expected: dict[str, bytes | str] = {}
     for one in dropped:
-        for name, file in one.files.items():
+        for name, file in one.expected.items():
             place = "failed" if file.reason else "processed"
             expected[f"{place}/{one.clinic}/{one.folder}/{name}"] = file.content
             if file.reason:
@@ -101,7 +101,7 @@ def _tree_faults(importer: OwnImporter, dropped: list[Submission]) -> list[str]:
 def _archive_faults(importer: OwnImporter, one: Submission, archive: Archive) -> list[str]:
     result = []
     studies: dict[str, list[str]] = {}
-    for name, file in one.files.items():
+    for name, file in one.expected.items():
         if file.status != "success":
             continue
         studies.setdefault(file.study_uid, []).append(file.sop_uid)
@@ -137,7 +137,7 @@ def _audit_faults(importer: OwnImporter, dropped: list[Submission]) -> list[str]
     expected = Counter(
         (one.clinic, one.folder, file.study_uid, file.status, file.reason)
         for one in dropped
-        for file in one.files.values()
+        for file in one.expected.values()
     )
     wanted = sorted((*key[:1], *key[2:], number) for key, number in expected.items())
     keys = ("clinic_id", "study_instance_uid", "status", "reason", "instances")

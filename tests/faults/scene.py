@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faults.end_state import faults
 from faults.steps import Step, steps
-from faults.submission import submission
+from faults.submission import packed, submission
 from harness import strace
 from harness.own_importer import own_importer
 
@@ -43,8 +43,8 @@ class Trial:
 
     @property
     def files(self) -> int:
-        """How many files are dropped."""
-        return len(self.dropped.files)
+        """How many files are dropped, or come out of a zip that is."""
+        return len(self.dropped.expected)
 
     @property
     def trace(self) -> Path:
@@ -71,3 +71,9 @@ def trial(scene: Scene, *, slices: int = 1, studies: int = 2, **settings: str) -
     importer = own_importer(scene.root / name, scene.stack, **{"CONNECTIONS": "1", **settings})
     dropped = submission(name, "export", scene.foreign, slices=slices, studies=studies)
     return Trial(scene, importer, dropped)
+
+
+def packed_trial(scene: Scene) -> Trial:
+    """Make an importer that gets a zip file."""
+    plain = trial(scene)
+    return replace(plain, dropped=packed(plain.dropped.clinic, "export"))

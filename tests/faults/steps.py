@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from harness.strace import Call
 
 COPYING = "keep the archive's copy"
+# What is done with a zip file only.
+UNPACKING = (
+    "create what is unpacked",
+    "write what is unpacked",
+    "sync what is unpacked",
+    "show what is unpacked",
+    "remove where it was unpacked",
+)
 # The first that fits names a call; calls without a name change nothing and are no step.
 _CALLS = (
     ("", "", r'/pycache/|"/usr/lib/|<[^>]*\.pyc?[.>]'),
@@ -27,6 +35,11 @@ _CALLS = (
     ("end the body", "sendto", r'"\\r\\n--'),
     ("send the image", "sendto", r""),
     (COPYING, "openat|write|read|pread64", r"/state/spool"),
+    (UNPACKING[0], "openat", r"O_WRONLY\|O_CREAT\|O_EXCL"),
+    (UNPACKING[1], "write", r"/\.dicom-importer-unpacking/"),
+    (UNPACKING[2], "fsync", r"/\.dicom-importer-unpacking[/>]"),
+    (UNPACKING[3], "renameat2", r"/\.dicom-importer-unpacking>"),
+    (UNPACKING[4], "unlinkat", r"/inbox/.*AT_REMOVEDIR"),
     ("open the file", "openat", r"/inbox/.*, O_RDONLY\|O_NONBLOCK"),
     ("read the file", "read|pread64", r"/inbox/"),
     ("write the journal", "pwrite64", r"journal\.sqlite"),
@@ -52,7 +65,10 @@ _CALLS = (
     # Why a file was put off, for explain: nothing waits for it.
     ("", "openat|read|pread64|pwrite64|fdatasync|fsync|unlink", r"delays\.sqlite"),
 )
-NAMES = (*dict.fromkeys(name for name, _, _ in _CALLS if name), "hear of the image")
+NAMES = (
+    *dict.fromkeys(name for name, _, _ in _CALLS if name and name not in UNPACKING),
+    "hear of the image",
+)
 _QUESTIONS = ("fetch a token", "ask the archive")
 _SENDING = ("begin to send", "send the image")
 _SOURCE = re.compile(r'"([^"/]+)", O_RDONLY\|O_NONBLOCK')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import zipfile
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.phantom import Identity, ct
@@ -28,11 +30,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A folder to drop into a clinic's inbox."""
+    """A folder to drop into a clinic's inbox, and what comes out of the zip files in it."""
 
     clinic: str
     folder: str
     files: dict[str, File]
+    unpacked: dict[str, File] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> dict[str, File]:
+        """All that something must become of."""
+        return self.files | self.unpacked
 
     def stage(self, importer: OwnImporter) -> Path:
         """Write it beside the inbox, as what is dropped at once must lie on its disk."""
@@ -70,3 +78,20 @@ def submission(
         image.content, image.status, image.reason, foreign.uid("study"), foreign.uid("instance", 0)
     )
     return Submission(clinic, folder, files)
+
+
+def packed(clinic: str, folder: str) -> Submission:
+    """Build a zip file of two studies, one of them in a folder."""
+    names = ("a/CT0001.dcm", "CT0001.dcm")
+    unpacked: dict[str, File] = {}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, name in enumerate(names):
+            who = Identity(key=f"{clinic} {folder} {number}")
+            images = ct(number, who, slices=1, size=9)
+            (content,) = images.files.values()
+            archive.writestr(name, content)
+            file = File(content, "success", "", images.uid, who.uid("instance", 0))
+            unpacked[f"study.unpacked/{name}"] = file
+    files = {"study.zip": File(buffer.getvalue(), "kept")}
+    return Submission(clinic, folder, files, unpacked)

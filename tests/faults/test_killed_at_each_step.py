@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from faults.scene import trial
-from faults.steps import NAMES, Step, middle
+from faults.scene import packed_trial, trial
+from faults.steps import NAMES, UNPACKING, Step, middle
 from harness import strace
 from harness.strace import Call
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faults.scene import Scene, Trial
     from harness.own_importer import Process
 
@@ -28,10 +30,10 @@ TRIES = 8
 FLOW_TIMEOUT_S = 60
 
 
-def killed_at(scene: Scene, step: Step, call: Call) -> list[str]:
+def killed_at(make: Callable[[], Trial], step: Step, call: Call) -> list[str]:
     """Kill an importer in a step and return what is wrong in the end."""
     for _ in range(TRIES):
-        one = trial(scene)
+        one = make()
         with (
             one.importer.running() as process,
             strace.traced(strace.newest_thread(process.pid), one.trace, call),
@@ -64,9 +66,20 @@ def killed_before_the_end(one: Trial, process: Process) -> bool:
 def ends(scene: Scene, recorded: dict[Step, Call]) -> dict[Step, list[str]]:
     """Provide what is wrong after a kill at each step."""
     wanted = {step: call for step, call in recorded.items() if step.file in FILES}
-    # Each of them waits more than it computes.
+    return killed_at_all(lambda: trial(scene), wanted)
+
+
+@pytest.fixture(scope="module")
+def unpacking_ends(scene: Scene, recorded_unpacking: dict[Step, Call]) -> dict[Step, list[str]]:
+    """Provide what is wrong after a kill at each step of unpacking a zip file."""
+    wanted = {step: call for step, call in recorded_unpacking.items() if step.file == "study.zip"}
+    return killed_at_all(lambda: packed_trial(scene), wanted)
+
+
+def killed_at_all(make: Callable[[], Trial], wanted: dict[Step, Call]) -> dict[Step, list[str]]:
+    """Kill an importer at each step; each of them waits more than it computes."""
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda item: killed_at(scene, *item), wanted.items())
+        found = pool.map(lambda item: killed_at(make, *item), wanted.items())
         return dict(zip(wanted, found, strict=True))
 
 
@@ -75,6 +88,13 @@ def test_killed_when_about_to(ends: dict[Step, list[str]], name: str) -> None:
     killed = {str(step): found for step, found in ends.items() if step.name == name}
     assert killed, f"no step is named so: {sorted({step.name for step in ends})}"
     assert {step: found for step, found in killed.items() if found} == {}
+
+
+def test_killed_at_any_step_while_a_zip_is_unpacked(
+    unpacking_ends: dict[Step, list[str]],
+) -> None:
+    assert {step.name for step in unpacking_ends} >= {*UNPACKING, "write the journal"}
+    assert {step: found for step, found in unpacking_ends.items() if found} == {}
 
 
 @pytest.mark.parametrize("call", AUDIT_CALLS)

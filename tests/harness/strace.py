@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CALLS = (
     *("openat", "read", "pread64", "recvfrom", "connect", "sendto"),
     *("write", "pwrite64", "fsync", "fdatasync", "ftruncate"),
-    *("mkdirat", "linkat", "unlinkat", "renameat", "unlink", "getdents64"),
+    *("mkdirat", "linkat", "unlinkat", "renameat", "renameat2", "unlink", "getdents64"),
 )
 ATTACH_TIMEOUT_S = 20
 _LINE = re.compile(r"(\w+)\((.*)")

@@ -162,6 +162,59 @@ def test_replace_lets_the_physician_read_the_other_version(
     assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
 
 
+def corrected(stack: Stack, study: Study) -> Path:
+    """Let a study come again under another patient ID; returns the folder where it lies."""
+    files = {}
+    for name, content in study.files.items():
+        made = pydicom.dcmread(io.BytesIO(content))
+        made.PatientID = "CORRECTED-1"
+        buffer = io.BytesIO()
+        made.save_as(buffer)
+        files[name] = buffer.getvalue()
+    outcome = drop_files(stack, CLINIC, files)
+    assert {one["reason"] for one in outcome.reasons.values()} == {"other_patient"}
+    return outcome.failed["CT0001.dcm"].parent
+
+
+def patients(physician: Reader, study: Study) -> list[str]:
+    """Return the patient ID of every image, as the viewer's metadata tells it."""
+    path = f"/dicom-web/studies/{study.uid}/series/{study.identity.uid('series')}/metadata"
+    return [item["00100020"]["Value"][0] for item in physician.get(path).json()]
+
+
+def test_a_study_under_a_corrected_patient_id_takes_the_place_of_the_old_one(
+    stack: Stack, physician: Reader, study: Study
+) -> None:
+    failed = corrected(stack, study)
+    (failed / "CT0001.dcm").rename(failed.parent / "aside.dcm")
+    assert run(stack, "replace", F=str(failed), WHO="x").returncode != 0
+    assert patients(physician, study) == ["PHANTOM-1"] * 2
+    (failed.parent / "aside.dcm").rename(failed / "CT0001.dcm")
+    before = pixels(physician, study)
+    make("replace", stack.podman_settings.env_file, F=str(failed), WHO="an-operator")
+    assert patients(physician, study) == ["CORRECTED-1"] * 2
+    assert pixels(physician, study) == before
+    assert study.uid in physician.study_uids()
+    assert not list(failed.glob("*"))
+    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+
+
+@pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
+def test_a_study_that_was_to_change_hands_and_was_killed_does_so(
+    stack: Stack, physician: Reader, study: Study, step: str
+) -> None:
+    failed = corrected(stack, study)
+    inside = f"/failed/{failed.relative_to(stack.files / 'failed')}"
+    words = [f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}", step, "after"]
+    done = stack.exec("importer", "python3", "-c", KILLED, *words, "replace", "--by", "x", inside)
+    assert done.returncode == 137, done.stderr
+    (stack.inbox(CLINIC) / "wake.part").touch()
+    (stack.inbox(CLINIC) / "wake.part").unlink()
+    wait_until(lambda: not list(failed.glob("*")), 60, "the importer finishes it", stack.logs)
+    assert patients(physician, study) == ["CORRECTED-1"] * 2
+    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+
+
 @pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
 def test_a_replacement_that_is_killed_is_finished_by_the_importer(
     stack: Stack, physician: Reader, study: Study, step: str

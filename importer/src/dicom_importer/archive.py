@@ -150,6 +150,12 @@ class Archive:
         series = self._json(f"/series/{answer['ParentSeries']}") if answer else None
         return str(series["ParentStudy"]) if series else None
 
+    def study_instances(self, study: str) -> dict[str, str]:
+        """Return SOP Instance UIDs by the archive's identifiers of a study's instances."""
+        answer = self._get(f"/studies/{study}/instances")
+        found = _parse(answer, list) if answer else []
+        return {str(one["ID"]): str(one["MainDicomTags"]["SOPInstanceUID"]) for one in found}
+
     @contextlib.contextmanager
     def copy(self, instance: str, spool: Path) -> Iterator[BinaryIO]:
         """Hold a nameless file with what is stored as this instance."""

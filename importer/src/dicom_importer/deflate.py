@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,25 +19,35 @@ def inflated(
     with tempfile.TemporaryFile(dir=spool) as out:
         file.seek(0)
         out.write(file.read(dataset_start))
-        for chunk in _inflate(file):
-            out.write(chunk)
-            if out.tell() > limit_bytes:
-                raise Rejected("too_large", f"more than {limit_bytes} bytes once inflated")
+        try:
+            for chunk in inflate(iter(lambda: file.read(CHUNK_BYTES), b"")):
+                out.write(chunk)
+                if out.tell() > limit_bytes:
+                    raise Rejected("too_large", f"more than {limit_bytes} bytes once inflated")
+        except zlib.error:
+            words = "the data set is not deflated as its header says"
+            raise Rejected("malformed", words) from None
+        except EOFError:
+            raise Rejected("truncated", "the deflated data set has no end") from None
         out.flush()
         yield out
 
 
-def _inflate(file: BinaryIO) -> Iterator[bytes]:
+def inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Inflate a stream in chunks; raises zlib.error, and EOFError where it has no end."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        while not inflater.eof and (chunk := file.read(CHUNK_BYTES)):
-            while chunk and not inflater.eof:
-                yield inflater.decompress(chunk, CHUNK_BYTES)
-                chunk = inflater.unconsumed_tail
-    except zlib.error:
-        raise Rejected("malformed", "the data set is not deflated as its header says") from None
+    for chunk in chunks:
+        rest = chunk
+        while rest and not inflater.eof:
+            yield inflater.decompress(rest, CHUNK_BYTES)
+            rest = inflater.unconsumed_tail
+        if inflater.eof:
+            return
+    # A chunk that came out full may have left something behind though all is read.
+    while not inflater.eof and (chunk := inflater.decompress(b"", CHUNK_BYTES)):
+        yield chunk
     if not inflater.eof:
-        raise Rejected("truncated", "the deflated data set has no end")
+        raise EOFError
 
 
 @contextlib.contextmanager

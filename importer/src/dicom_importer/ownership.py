@@ -10,7 +10,8 @@ from dicom_importer.header import Header
 from dicom_importer.reasons import Rejected
 from dicom_importer.records import Identity
 
-# What is stored changes owner only by an administrator's hand: caches expire by time.
+# What is stored changes owner only by an administrator's hand: caches expire by time, and when a
+# replacement has ended.
 CACHE_S = 60.0
 MAX_CACHED = 4096
 
@@ -27,6 +28,7 @@ class Lookups(Protocol):
 class _Cached:
     value: Study
     until: float
+    replaced: int
 
 
 class Ownership:
@@ -37,16 +39,19 @@ class Ownership:
         archive: Lookups,
         stored: Callable[[str, Identity], bool],
         monotonic: Callable[[], float],
+        replaced: Callable[[], int] = lambda: 0,
     ) -> None:
         self._archive = archive
         self._stored = stored
         self._monotonic = monotonic
+        self._replaced = replaced
         self._lock = threading.Lock()
         self._studies: dict[str, _Cached] = {}
         self._series: dict[str, _Cached] = {}
 
     def check(self, header: Header, clinic: str, identity: Identity) -> bool:
         """Raise Rejected if the study or series is another's; say whether the study is there."""
+        replaced = self._replaced()
         study = self.study(header.study_uid)
         if study:
             if study.clinic != clinic:
@@ -65,25 +70,31 @@ class Ownership:
             if holder and holder.uid != header.study_uid:
                 raise Rejected("other_study")
             if holder:
-                self._remember(self._series, header.series_uid, holder)
+                self._remember(self._series, header.series_uid, holder, replaced)
         return study is not None
 
     def study(self, uid: str) -> Study | None:
         """Return a study; that there is none is never remembered."""
+        replaced = self._replaced()
         study = self._cached(self._studies, uid, uid) or self._archive.study(uid)
         if study:
-            self._remember(self._studies, uid, study)
+            self._remember(self._studies, uid, study, replaced)
         return study
 
     def _cached(self, cache: dict[str, _Cached], uid: str, study_uid: str) -> Study | None:
         with self._lock:
             known = cache.get(uid)
-        fresh = known and known.value.uid == study_uid and self._monotonic() < known.until
-        return known.value if known and fresh else None
+        if known is None or known.value.uid != study_uid:
+            return None
+        return known.value if self._is_fresh(known) else None
 
-    def _remember(self, cache: dict[str, _Cached], uid: str, study: Study) -> None:
+    def _is_fresh(self, known: _Cached) -> bool:
+        return self._monotonic() < known.until and self._replaced() == known.replaced
+
+    def _remember(self, cache: dict[str, _Cached], uid: str, study: Study, replaced: int) -> None:
+        """Remember an answer that was asked for after this replacement."""
         with self._lock:
-            if uid not in cache or self._monotonic() >= cache[uid].until:
+            if uid not in cache or not self._is_fresh(cache[uid]):
                 if len(cache) >= MAX_CACHED:
                     cache.clear()
-                cache[uid] = _Cached(study, self._monotonic() + CACHE_S)
+                cache[uid] = _Cached(study, self._monotonic() + CACHE_S, replaced)

@@ -13,15 +13,14 @@ class Past:
         self._table = table
 
     def stored(self, clinic: str, identity: Identity) -> bool:
-        """Say whether an image of this study and patient went into the archive before."""
+        """Say whether this patient is the study's, by the image that last went into the archive."""
         rows = self._table.select(
-            "study_uid = ? AND patient_key = ? AND clinic = ? AND state = 'done' AND reason = ''"
-            " LIMIT 1",
+            "study_uid = ? AND clinic = ? AND state = 'done' AND reason = ''"
+            " ORDER BY id DESC LIMIT 1",
             identity.study_uid,
-            identity.patient_key,
             clinic,
         )
-        return bool(rows)
+        return bool(rows) and rows[0].identity.patient_key == identity.patient_key
 
     def came(self, clinic: str, folder: str) -> list[tuple[str, bool]]:
         """Return what came into a folder of an inbox in the last day, and whether it was an image.

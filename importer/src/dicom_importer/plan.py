@@ -12,12 +12,20 @@ from pathlib import Path
 from dicom_importer import files
 from dicom_importer.files import Arrival, Place, Seen
 
-_FOLDER, _PLAN, _OLD, _LOCK = "replacement", "plan.json", "old.dcm", "replacement.lock"
+_FOLDER, _PLAN, _LOCK = "replacement", "plan.json", "replacement.lock"
+
+
+class Declined(Exception):  # noqa: N818 - nothing failed
+    """Why nothing is planned, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What replaces what: a file of failed/ an instance of the archive, by its identifier there."""
+    """What replaces what: a file of failed/ an instance of the archive, by its identifier there.
+
+    Of a study that changes hands there is one for each file, in one go; old_id is empty for an
+    instance that the archive did not hold.
+    """
 
     clinic: str
     path: str
@@ -31,6 +39,7 @@ class Plan:
     study_uid: str
     series_uid: str
     sop_uid: str
+    old_study: str
     old_id: str
     old_md5: str
     new_md5: str
@@ -55,34 +64,38 @@ def held(state: Path) -> Iterator[bool]:
             yield True
 
 
-def old_file(state: Path) -> Path:
-    """Return where the bytes of the old version are kept meanwhile."""
-    return state / _FOLDER / _OLD
+def old_file(state: Path, identifier: str) -> Path:
+    """Return where the bytes of an instance that is replaced are kept meanwhile."""
+    return state / _FOLDER / f"{identifier}.dcm"
 
 
 def begin(state: Path) -> None:
-    """Make room for the old version's bytes; what an interrupted beginning left there goes."""
+    """Make room for the old bytes; what an interrupted beginning left there goes."""
     folder = state / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
 
 
-def commit(state: Path, plan: Plan) -> None:
+def commit(state: Path, plans: tuple[Plan, ...]) -> None:
     """Put the plan on disk: from here on it is carried out or taken back."""
-    content = json.dumps(asdict(plan)).encode()  # a name that is not UTF-8 goes as escapes
+    # A name that is not UTF-8 goes as escapes.
+    content = json.dumps([asdict(one) for one in plans]).encode()
     files.write(Place(state, f"{_FOLDER}/{_PLAN}"), content)
 
 
-def read(state: Path) -> Plan | None:
-    """Return the plan that is under way, if any."""
+def read(state: Path) -> tuple[Plan, ...]:
+    """Return what is under way, if anything."""
     try:
-        return Plan(**json.loads((state / _FOLDER / _PLAN).read_bytes()))
+        found = json.loads((state / _FOLDER / _PLAN).read_bytes())
     except FileNotFoundError:
-        return None
+        return ()
+    return tuple(Plan(**one) for one in found)
 
 
 def end(state: Path) -> None:
-    """Forget the plan and, after it, the bytes of the old version."""
+    """Forget the plan and, after it, the old bytes."""
+    # First, so that nobody who finds no plan believes what was so before it.
+    os.utime(state / _LOCK)
     (state / _FOLDER / _PLAN).unlink()
     descriptor = os.open(state / _FOLDER, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -93,6 +106,13 @@ def end(state: Path) -> None:
 
 
 def concerns(state: Path, study_uid: str) -> bool:
-    """Say whether an instance of this study is being replaced."""
-    plan = read(state)
-    return plan is not None and plan.study_uid == study_uid
+    """Say whether something of this study is being replaced."""
+    return any(one.study_uid == study_uid for one in read(state))
+
+
+def latest(state: Path) -> int:
+    """Tell when a replacement last ended (ns): what is remembered of owners may be wrong since."""
+    try:
+        return (state / _LOCK).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -66,7 +66,8 @@ REASONS = {
     ),
     "other_patient": Reason(
         "The archive holds this study under another patient ID.",
-        "If the patient ID was corrected, ask the archive's administrator to replace the study.",
+        "If the patient ID was corrected, export the whole study and ask the archive's administrator"
+        " to replace it.",
     ),
     "other_study": Reason(
         "The archive holds this series as part of another study.",

@@ -1,9 +1,9 @@
 """Carries a planned replacement out, or takes it back: whoever finds a plan can do either again.
 
-The archive holds one instance of a SOP Instance UID, so the old one has to go before the new one
-comes. Its bytes lie in the state directory meanwhile; a new one that the archive refuses is given
-up for them. Each step looks at what is there first, since any of them may have been done before an
-interruption.
+The archive holds one instance of a SOP Instance UID, and a study of one patient only: with two,
+nobody could read it. So everything old has to go before anything new comes. The old bytes lie in
+the state directory meanwhile; new ones that the archive refuses are given up for them. Each step
+looks at what is there first, since any of them may have been done before an interruption.
 """
 
 import contextlib
@@ -41,29 +41,30 @@ def resume(desk: Desk) -> bool:
 
     Raises Failure when it was taken back, Unavailable and OSError when it has to be done again.
     """
-    if plan.read(desk.state) is None:
+    if not plan.read(desk.state):
         return False
     with plan.held(desk.state) as mine:
         # Read again: the command may have ended in between.
-        found = plan.read(desk.state) if mine else None
+        found = plan.read(desk.state) if mine else ()
         if found:
             carry_out(desk, found)
-            refresh(desk.archive, found.study_uid)
-        return found is not None
+            refresh(desk.archive, found[0].study_uid)
+        return bool(found)
 
 
-def carry_out(desk: Desk, todo: Plan) -> None:
+def carry_out(desk: Desk, todo: tuple[Plan, ...]) -> None:
     """Put the new version in place of the old one and file it; raises as resume does."""
-    if not _stored(desk.archive, todo):
+    if not _is_done(desk.archive, todo):
         try:
             _replace(desk, todo)
         except (Failure, Refused, SendingBroke) as refusal:
-            if not _stored(desk.archive, todo):
+            if not _is_done(desk.archive, todo):
                 _take_back(desk, todo)
                 code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
                 raise Rejected(code, "The archive holds what it held.") from refusal
-    audit.append(desk.audit_file, [_audit_record(todo)])
-    _file(desk, todo)
+    audit.append(desk.audit_file, [_audit_record(one) for one in todo])
+    for index in range(len(todo)):
+        todo = _file(desk, todo, index)
     plan.end(desk.state)
 
 
@@ -74,16 +75,28 @@ def refresh(archive: Archive, study_uid: str) -> None:
             archive.refresh(study.id)
 
 
-def _replace(desk: Desk, todo: Plan) -> None:
-    source = Place(desk.folders.failed, todo.source)
-    if files.look(source) != todo.arrival.seen:
-        raise Rejected("not_held", "The file has changed or gone.")
+def _replace(desk: Desk, todo: tuple[Plan, ...]) -> None:
+    archive = desk.archive
+    for one in todo:
+        if files.look(Place(desk.folders.failed, one.source)) != one.arrival.seen:
+            raise Rejected("not_held", "The file has changed or gone.")
+    for one in todo:
+        if one.old_id and archive.md5(one.old_id) == one.old_md5:
+            archive.remove(one.old_id)
+    if _is_old_there(archive, todo):
+        raise Rejected("other_patient", "Something came into the study meanwhile.")
+    for one in todo:
+        if not _stored(archive, one):
+            _store(desk, one)
+    if _is_old_there(archive, todo):
+        raise Rejected("other_patient", "Something came into the study meanwhile.")
+
+
+def _store(desk: Desk, todo: Plan) -> None:
     with (
-        files.open_file(source) as file,
+        files.open_file(Place(desk.folders.failed, todo.source)) as file,
         instance.prepared(file, todo.clinic, todo.coerced_at, desk.limits) as ready,
     ):
-        if desk.archive.md5(todo.old_id) == todo.old_md5:
-            desk.archive.remove(todo.old_id)
         header, descriptor = ready.opened.header, ready.source.fileno()
         desk.archive.store(header, ready.body, descriptor, lambda: None)
     if not _stored(desk.archive, todo):
@@ -94,25 +107,48 @@ def _stored(archive: Archive, todo: Plan) -> bool:
     return todo.new_md5 in [archive.md5(one) for one in archive.instances(todo.sop_uid)]
 
 
-def _take_back(desk: Desk, todo: Plan) -> None:
+def _is_done(archive: Archive, todo: tuple[Plan, ...]) -> bool:
+    return not _is_old_there(archive, todo) and all(_stored(archive, one) for one in todo)
+
+
+def _is_old_there(archive: Archive, todo: tuple[Plan, ...]) -> bool:
+    """Say whether something is left of the study that has to go, or came into it meanwhile."""
+    old = todo[0].old_study
+    return bool(old) and archive.study_by_id(old) is not None
+
+
+def _take_back(desk: Desk, todo: tuple[Plan, ...]) -> None:
     """Store the old version again; raises Unavailable, and then the plan stays."""
     archive = desk.archive
-    if not archive.instances(todo.sop_uid):
-        with plan.old_file(desk.state).open("rb") as file:
-            size = instance.size(file)
-            limits = dataclasses.replace(desk.limits, instance_bytes=size)
-            try:
-                with instance.opened(file, limits) as old:
-                    archive.store(old.header, Body(size, ()), file.fileno(), lambda: None)
-            except (Failure, Refused) as refusal:
-                raise Unavailable("the old version could not be put back yet") from refusal
-        if archive.md5(todo.old_id) != todo.old_md5:
-            raise Unavailable("the old version is not back yet")
+    for one in todo:
+        for held in archive.instances(one.sop_uid):
+            if archive.md5(held) == one.new_md5:
+                archive.remove(held)
+    for one in todo:
+        if one.old_id and archive.md5(one.old_id) != one.old_md5:
+            _store_old(desk, one)
     plan.end(desk.state)
 
 
-def _file(desk: Desk, todo: Plan) -> None:
-    """Move the file to processed/ and journal it there, as the import that it is."""
+def _store_old(desk: Desk, todo: Plan) -> None:
+    with plan.old_file(desk.state, todo.old_id).open("rb") as file:
+        size = instance.size(file)
+        limits = dataclasses.replace(desk.limits, instance_bytes=size)
+        try:
+            with instance.opened(file, limits) as old:
+                desk.archive.store(old.header, Body(size, ()), file.fileno(), lambda: None)
+        except (Failure, Refused) as refusal:
+            raise Unavailable("the old version could not be put back yet") from refusal
+    if desk.archive.md5(todo.old_id) != todo.old_md5:
+        raise Unavailable("the old version is not back yet")
+
+
+def _file(desk: Desk, plans: tuple[Plan, ...], index: int) -> tuple[Plan, ...]:
+    """Move a file to processed/ and journal it there, as the import that it is.
+
+    Returns the plan, which changes where its new name was taken meanwhile.
+    """
+    todo = plans[index]
     source = Place(desk.folders.failed, todo.source)
     while files.look(source) == todo.arrival.seen:
         try:
@@ -120,19 +156,21 @@ def _file(desk: Desk, todo: Plan) -> None:
         except FileExistsError:
             free = files.free(Place(desk.folders.processed, todo.target))
             todo = dataclasses.replace(todo, target=free.path)
-            plan.commit(desk.state, todo)
+            plans = (*plans[:index], todo, *plans[index + 1 :])
+            plan.commit(desk.state, plans)
     if files.look(Place(desk.folders.processed, todo.target)) != todo.arrival.seen:
-        return  # somebody took it away
+        return plans  # somebody took it away
     places.forget_reason(source)
     row = places.record(desk.journal, Place(desk.folders.processed, todo.target), failed=False)
     if row and row.arrival == todo.arrival and row.state == "done":
-        return
+        return plans
     identity = Identity(todo.patient_key, todo.study_uid, todo.series_uid, todo.sop_uid)
     if desk.journal.find(todo.arrival) is None:
         desk.journal.begin(todo.arrival, todo.coerced_at, identity)
     decision = Decision(Verdict("success"), todo.time, todo.target)
     row = desk.journal.decide(todo.arrival, identity, decision)
     filing.file_away(desk.journal, desk.folders, row)
+    return plans
 
 
 def _audit_record(todo: Plan) -> dict[str, object]:

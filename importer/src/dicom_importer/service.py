@@ -80,7 +80,12 @@ class Service:
             archive,
             Claims(),
             self.journal,
-            Ownership(archive, self.journal.past.stored, monotonic),
+            Ownership(
+                archive,
+                self.journal.past.stored,
+                monotonic,
+                functools.partial(plan.latest, config.state_dir),
+            ),
             Limits(spool, config.max_instance_bytes),
             now,
             self._alive,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dicom_importer.coerce import CHUNK_BYTES
+from dicom_importer.deflate import inflate
 from dicom_importer.reasons import NotDicom
 
 _END, _END_MARK = struct.Struct("<4s4H2LH"), b"PK\5\6"
@@ -174,12 +175,15 @@ def content(file: BinaryIO, entry: Entry, where: Directory) -> Iterator[bytes]:
     file.seek(start)
     crc = size_bytes = 0
     packed = _chunks(file, entry.packed_bytes)
-    for chunk in _inflated(packed) if entry.method == _DEFLATED else packed:
-        crc = zlib.crc32(chunk, crc)
-        size_bytes += len(chunk)
-        if size_bytes > entry.size_bytes:
-            break
-        yield chunk
+    try:
+        for chunk in inflate(packed) if entry.method == _DEFLATED else packed:
+            crc = zlib.crc32(chunk, crc)
+            size_bytes += len(chunk)
+            if size_bytes > entry.size_bytes:
+                break
+            yield chunk
+    except (zlib.error, EOFError):
+        raise broken("an entry cannot be unpacked") from None
     if (size_bytes, crc) != (entry.size_bytes, entry.crc):
         raise broken("the content of an entry has changed")
 
@@ -191,17 +195,3 @@ def _chunks(file: BinaryIO, left_bytes: int) -> Iterator[bytes]:
             raise broken("it is cut off")
         left_bytes -= len(chunk)
         yield chunk
-
-
-def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        for chunk in packed:
-            rest = chunk
-            while rest and not inflater.eof:
-                yield inflater.decompress(rest, CHUNK_BYTES)
-                rest = inflater.unconsumed_tail
-        while not inflater.eof and (chunk := inflater.decompress(b"", CHUNK_BYTES)):
-            yield chunk
-    except zlib.error:
-        raise broken("an entry cannot be unpacked") from None

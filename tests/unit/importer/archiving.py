@@ -73,6 +73,8 @@ class ScriptedArchive:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
             case "POST", ["tools", "find"]:
                 return 200, json.dumps(self.find(json.loads(body))).encode()
+            case "GET", ["studies", identifier, "instances"]:
+                return 200, json.dumps(self.study_instances(identifier)).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
             case "POST", ["studies", identifier, "update-dicomweb-cache"]:
@@ -125,6 +127,14 @@ class ScriptedArchive:
             }
             for name, held in self.instances.items()
             if held.uids[2] in wanted
+        ]
+
+    def study_instances(self, identifier: str) -> list[dict[str, object]]:
+        """Return what lies in a study."""
+        return [
+            {"ID": held.id(3), "MainDicomTags": {"SOPInstanceUID": held.uids[2]}}
+            for held in self.instances.values()
+            if held.id(1) == identifier
         ]
 
     def resource(self, level: str, identifier: str) -> tuple[int, bytes]:

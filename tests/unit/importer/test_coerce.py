@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import pydicom
@@ -52,6 +53,16 @@ def rest(content: bytes) -> list[tuple[object, ...]]:
         for element in parse(content)
         if element.tag not in (INSTITUTION, ORIGINAL, 0x00080000, 0x04000000)
     ]
+
+
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_what_is_deflated_comes_out_whole_wherever_it_ends(level: int) -> None:
+    for size_bytes in (1048577, 1 << 18, (1 << 18) + 1, (1 << 18) - 258):
+        deflater = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)
+        stream = deflater.compress(bytes(size_bytes)) + deflater.flush()
+        assert b"".join(deflate.inflate([stream])) == bytes(size_bytes)
+        with pytest.raises(EOFError):
+            list(deflate.inflate([stream[:-1]]))
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

@@ -73,7 +73,7 @@ def assert_as_before(importer: Importer) -> None:
     assert f"failed/clinic-a/{DAY}/export/new.dcm" in importer.tree()
     assert f"failed/clinic-a/{DAY}/export/new.dcm.error.json" in importer.tree()
     assert records(importer) == []
-    assert plan.read(importer.config.state_dir) is None
+    assert plan.read(importer.config.state_dir) == ()
 
 
 def test_another_version_takes_the_place_of_what_the_archive_holds(
@@ -219,22 +219,6 @@ def test_while_one_replaces_the_importer_stands_back_from_that_study(
     importer.run()
     assert pixels(importer) == [NEW]
     assert f"failed/clinic-b/{DAY}/theirs.dcm" in importer.tree()
-
-
-def test_a_file_that_failed_for_another_reason_replaces_nothing(
-    importer: Importer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made = dataset()
-    importer.drop("clinic-a/old.dcm", encode(made))
-    importer.run()
-    made.PatientID, made.SOPInstanceUID = "P2", generate_uid()
-    importer.drop("clinic-a/export/new.dcm", encode(made))
-    importer.run()
-    failed = importer.root / f"failed/clinic-a/{DAY}/export/new.dcm"
-    status, said = command(importer, capsys, "replace", failed, *BY)
-    assert status == 1
-    assert "under another patient ID" in said
-    assert_as_before(importer)
 
 
 @pytest.mark.parametrize(
