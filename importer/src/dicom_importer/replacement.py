@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_importer import audit, files, filing, instance, places, plan, rename
+from dicom_importer import audit, files, filing, instance, places, plan, rename, storing
 from dicom_importer.archive import Archive
 from dicom_importer.coerce import Body
 from dicom_importer.files import Place
@@ -53,14 +53,18 @@ def resume(desk: Desk) -> bool:
 
 def carry_out(desk: Desk, todo: Plan) -> None:
     """Put the new version in place of the old one and file it; raises as resume does."""
-    if not _stored(desk.archive, todo):
+    source = Place(desk.folders.failed, todo.source)
+    # Once it is filed it was stored, and there is nothing left to send.
+    if files.look(source) == todo.arrival.seen or not _stored(desk.archive, todo):
         try:
-            _replace(desk, todo)
+            _replace(desk, todo, source)
         except (Failure, Refused, SendingBroke) as refusal:
-            if not _stored(desk.archive, todo):
-                _take_back(desk, todo)
-                code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
-                raise Rejected(code, "The archive holds what it held.") from refusal
+            if _stored(desk.archive, todo):
+                # Perhaps without its bytes (see storing): it is sent anew.
+                raise Unavailable("what was refused is held") from refusal
+            _take_back(desk, todo)
+            code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
+            raise Rejected(code, "The archive holds what it held.") from refusal
     audit.append(desk.audit_file, [_audit_record(todo)])
     _file(desk, todo)
     plan.end(desk.state)
@@ -73,8 +77,7 @@ def refresh(archive: Archive, study_uid: str) -> None:
             archive.refresh(study.id)
 
 
-def _replace(desk: Desk, todo: Plan) -> None:
-    source = Place(desk.folders.failed, todo.source)
+def _replace(desk: Desk, todo: Plan, source: Place) -> None:
     if files.look(source) != todo.arrival.seen:
         raise Rejected("not_held", "The file has changed or gone.")
     with (
@@ -83,6 +86,7 @@ def _replace(desk: Desk, todo: Plan) -> None:
     ):
         if desk.archive.md5(todo.old_id) == todo.old_md5:
             desk.archive.remove(todo.old_id)
+        storing.remove_doubtful(todo.new_md5, desk.archive.instances(todo.sop_uid), desk.archive)
         header, descriptor = ready.opened.header, ready.source.fileno()
         desk.archive.store(header, ready.body, descriptor, lambda: None)
     if not _stored(desk.archive, todo):
