@@ -63,9 +63,9 @@ test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
 	@.venv/bin/python -B -m pytest -c tests/pytest.ini $(T)
 
-soak: ## kill the importer a thousand times under a day's load: make soak KILLS=1000 FILES=10000
+soak: ## kill the importer and cut the database's connection under load: make soak KILLS=1000 FILES=10000 CUTS=500
 	@podman/setup.sh --tests
-	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_killed_at_random.py
+	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) CUTS=$(or $(CUTS),500) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_cut_at_commit.py tests/faults/test_killed_at_random.py
 
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests

@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_importer import audit, files, filing, instance, places, plan, rename
+from dicom_importer import audit, files, filing, instance, places, plan, rename, storing
 from dicom_importer.archive import Archive
 from dicom_importer.coerce import Body
 from dicom_importer.files import Place
@@ -54,14 +54,19 @@ def resume(desk: Desk) -> bool:
 
 def carry_out(desk: Desk, todo: tuple[Plan, ...]) -> None:
     """Put the new version in place of the old one and file it; raises as resume does."""
-    if not _is_done(desk.archive, todo):
+    sources = [Place(desk.folders.failed, one.source) for one in todo]
+    all_lie = [files.look(one) for one in sources] == [one.arrival.seen for one in todo]
+    # Once one is filed all were stored, and there is nothing left to send.
+    if all_lie or not _is_done(desk.archive, todo):
         try:
             _replace(desk, todo)
         except (Failure, Refused, SendingBroke) as refusal:
-            if not _is_done(desk.archive, todo):
-                _take_back(desk, todo)
-                code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
-                raise Rejected(code, "The archive holds what it held.") from refusal
+            if _is_done(desk.archive, todo):
+                # Perhaps without its bytes (see storing): it is sent anew.
+                raise Unavailable("what was refused is held") from refusal
+            _take_back(desk, todo)
+            code = "refused" if isinstance(refusal, SendingBroke) else refusal.code
+            raise Rejected(code, "The archive holds what it held.") from refusal
     audit.append(desk.audit_file, [_audit_record(one) for one in todo])
     for index in range(len(todo)):
         todo = _file(desk, todo, index)
@@ -86,8 +91,7 @@ def _replace(desk: Desk, todo: tuple[Plan, ...]) -> None:
     if _is_old_there(archive, todo):
         raise Rejected("other_patient", "Something came into the study meanwhile.")
     for one in todo:
-        if not _stored(archive, one):
-            _store(desk, one)
+        _store(desk, one)
     if _is_old_there(archive, todo):
         raise Rejected("other_patient", "Something came into the study meanwhile.")
 
@@ -97,6 +101,8 @@ def _store(desk: Desk, todo: Plan) -> None:
         files.open_file(Place(desk.folders.failed, todo.source)) as file,
         instance.prepared(file, todo.clinic, todo.coerced_at, desk.limits) as ready,
     ):
+        held = desk.archive.instances(todo.sop_uid)
+        storing.remove_doubtful(todo.new_md5, held, desk.archive)
         header, descriptor = ready.opened.header, ready.source.fileno()
         desk.archive.store(header, ready.body, descriptor, lambda: None)
     if not _stored(desk.archive, todo):

@@ -36,7 +36,7 @@ from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import REASONS, Failure, Rejected, Unavailable
 from dicom_importer.records import Decision, Row, Verdict
 from dicom_importer.replacement import Desk
-from dicom_importer.stow import Refused
+from dicom_importer.stow import Refused, SendingBroke
 
 TRIES = 8
 MAX_DELAY_S = 30.0
@@ -194,7 +194,12 @@ def _bring(desk: Desk, owner: Ownership, clinic: str, ready: Prepared) -> str:
     if held := archive.instances(head.sop_uid):
         storing.compare_held(clinic, ready, held, archive, desk.limits)
         return "held"
-    md5 = archive.store(head, ready.body, ready.source.fileno(), lambda: None)
+    try:
+        md5 = archive.store(head, ready.body, ready.source.fileno(), lambda: None)
+    except (Refused, SendingBroke):
+        # The next try would take it for held.
+        storing.remove_doubtful(ready.md5, archive.instances(head.sop_uid), archive)
+        raise
     if md5 not in [archive.md5(one) for one in archive.instances(head.sop_uid)]:
         raise Rejected("not_held")
     study = owner.study(head.study_uid)

@@ -20,6 +20,8 @@ from dicom_importer.stow import Refused, SendingBroke
 # How often the archive may refuse one instance before that is taken for the instance's fault.
 SURE_REFUSALS = 2
 REFUSALS = 3
+# A database that breaks again and again while others are stored says nothing of an instance either.
+REFUSALS_S = 120.0
 # Without another instance stored meanwhile, it may as well be the archive's fault.
 LONELY_REFUSALS = 6
 LONELY_REFUSALS_S = 900.0
@@ -70,10 +72,11 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
     yield own
     find = Find(found.header.sop_uid, sent=False)
     yield find
-    if find.held:
-        held = [one.id for one in find.held]
+    held = [one.id for one in find.held]
+    if row and held:
+        held = remove_doubtful(ready.md5, held, context.archive)
+    if held:
         compare_held(arrival.clinic, ready, held, context.archive, context.limits)
-        # Sent before an interruption: it was no duplicate when it came.
         return "success" if row else "duplicate"
     _stand_back(found.header.study_uid, context)
     if row is None:
@@ -134,6 +137,20 @@ def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -
     return "success"
 
 
+def remove_doubtful(md5: str, held: list[str], archive: Archive) -> list[str]:
+    """Remove what an earlier try may have left without its bytes; returns what else is held.
+
+    When its connection to the database breaks at COMMIT, Orthanc takes the instance for refused and
+    deletes its file, but the index may hold it. Then it goes on answering with the MD5, and from
+    its cache even with the bytes, until it restarts. No question tells that apart from an instance
+    that is whole, so what was sent without an answer of success is sent anew.
+    """
+    doubtful = [one for one in held if archive.md5(one) == md5]
+    for one in doubtful:
+        archive.remove(one)
+    return [one for one in held if one not in doubtful]
+
+
 def compare_held(
     clinic: str, ready: Prepared, held: list[str], archive: Archive, limits: Limits
 ) -> None:
@@ -171,4 +188,4 @@ def _is_its_fault(
         return row.refusals >= SURE_REFUSALS
     if row.refusals >= LONELY_REFUSALS and lasted_s >= LONELY_REFUSALS_S:
         return True
-    return row.refusals >= REFUSALS and others_pass
+    return row.refusals >= REFUSALS and lasted_s >= REFUSALS_S and others_pass

@@ -13,6 +13,7 @@ from dicom_importer.coerce import Body
 from dicom_importer.reasons import Unavailable
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
+_DUPLICATE = 0x0111
 _CANNOT_UNDERSTAND = range(0xC000, 0xD000)
 
 
@@ -68,6 +69,8 @@ def read_answer(answer: requests.Response, sop_uid: str) -> None:
     if sop_uid in stored:
         return
     reason = failed.get(sop_uid)
+    if reason == _DUPLICATE:
+        return  # somebody else was quicker: whether it is the same is seen by what is held
     if reason is None:
         if whole and answer.status_code == HTTPStatus.BAD_REQUEST:
             # Orthanc names no instance that it cannot parse, it only answers 400.

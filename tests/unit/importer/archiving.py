@@ -57,7 +57,7 @@ class ScriptedArchive:
     url: str = ""
     refreshed: list[str] = field(default_factory=list)
 
-    def answer(  # noqa: PLR0911 - one for each route
+    def answer(  # noqa: C901, PLR0911 - one for each route
         self, method: str, path: str, body: bytes, content_type: str
     ) -> Reply:
         """Answer a request with a status and a body."""
