@@ -17,6 +17,7 @@ from dicom_importer.access import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Token
 from dicom_importer.coerce import CHUNK_BYTES, Body
 from dicom_importer.header import Header
 from dicom_importer.reasons import Rejected, Unavailable
+from dicom_importer.room import Room
 from dicom_importer.stow import Multipart, SendingBroke, read_answer, retry_after_s
 
 # The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
@@ -53,10 +54,11 @@ class Held:
 class Archive:
     """Orthanc over HTTP; every method raises Unavailable when it cannot answer."""
 
-    def __init__(self, session: requests.Session, url: str, token: Token) -> None:
+    def __init__(self, session: requests.Session, url: str, token: Token, room: Room) -> None:
         self._session = session
         self._url = url
         self._token = token
+        self._room = room
 
     def store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
         """Send one instance and return its MD5; raises Refused, Rejected and SendingBroke.
@@ -64,6 +66,10 @@ class Archive:
         The status code is only a hint (400 for all but one stored, 200 for an older object kept):
         what counts is the answer's entry for this instance.
         """
+        with self._room.taken(body.length, alive):
+            return self._store(header, body, descriptor, alive)
+
+    def _store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
         boundary = secrets.token_hex(16)
         part = Multipart(body, descriptor, boundary, alive)
         timeout_s = STORE_TIMEOUT_S + body.length / STORE_BYTES_PER_S

@@ -25,6 +25,7 @@ from dicom_importer.metrics import Metrics
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Failure, Stopping, Unavailable
 from dicom_importer.replacement import Desk
+from dicom_importer.room import Room
 from dicom_importer.settle import Settler
 from dicom_importer.storing import Context
 from dicom_importer.worker import Worker
@@ -74,7 +75,10 @@ class Service:
         session.mount("https://", adapter)
         client = config.client_id, config.client_secret_file
         archive = Archive(
-            session, config.orthanc_url, Token(session, config.token_url, client, monotonic)
+            session,
+            config.orthanc_url,
+            Token(session, config.token_url, client, monotonic),
+            Room(config.max_instance_bytes),
         )
         context = Context(
             archive,

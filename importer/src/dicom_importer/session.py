@@ -10,6 +10,7 @@ from dicom_importer.access import Token
 from dicom_importer.archive import Archive
 from dicom_importer.config import Config
 from dicom_importer.instance import Limits
+from dicom_importer.room import Room
 
 
 @contextlib.contextmanager
@@ -19,7 +20,7 @@ def archive(config: Config) -> Iterator[Archive]:
         session.trust_env = False
         client = config.client_id, config.client_secret_file
         token = Token(session, config.token_url, client, time.monotonic)
-        yield Archive(session, config.orthanc_url, token)
+        yield Archive(session, config.orthanc_url, token, Room(config.max_instance_bytes))
 
 
 def limits(config: Config) -> Limits:

@@ -8,7 +8,6 @@ from watchdog.events import (
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
-    FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -18,13 +17,13 @@ from watchdog.observers.api import BaseObserver
 
 from dicom_importer import log
 
-# Not what our own reading causes: that would wake us for ever.
+# Not what our own reading and filing cause, which would wake us for ever: a file that gets a second
+# name counts as modified. Who writes into a file closes it in the end.
 _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
-    FileModifiedEvent,
     FileMovedEvent,
 ]
 
