@@ -8,7 +8,7 @@
   inherit (lib) concatStringsSep escapeShellArg getExe mkIf;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
-  units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "prometheus" "alertmanager"];
+  units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "prometheus" "alertmanager" "loki" "grafana"];
   # A command runs with the same settings, user and secrets as the unit that it belongs to.
   options = unit: let
     settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") unit.environment;

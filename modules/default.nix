@@ -14,6 +14,8 @@
     ./nginx.nix
     ./prometheus.nix
     ./alertmanager.nix
+    ./loki.nix
+    ./grafana.nix
     ./command.nix
   ];
 }

@@ -11,7 +11,9 @@ system: let
     builtins.any (prefix: hasPrefix prefix name) [
       "alertmanager/"
       "dicom-importer/"
+      "grafana/"
       "keycloak/"
+      "loki/"
       "nginx/"
       "ohif"
       "orthanc"
@@ -46,9 +48,11 @@ in {
   orthanc = config.services.orthanc.settings;
   alertmanager = config.services.prometheus.alertmanager.configuration;
   postgresql = config.services.postgresql.settings;
+  grafana = config.services.grafana.settings;
   hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
   ports = {
     alertmanager = config.services.prometheus.alertmanager.port;
+    grafana = config.services.grafana.settings.server.http_port;
     keycloak = config.services.keycloak.settings.http-port;
     orthanc = config.services.orthanc.settings.HttpPort;
     postgresql = config.services.postgresql.settings.port;

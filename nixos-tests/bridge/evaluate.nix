@@ -18,15 +18,21 @@
       }
     ];
   };
-  inherit (builtins) any attrNames filter listToAttrs mapAttrs;
+  inherit (builtins) any attrNames elem filter listToAttrs mapAttrs;
   inherit (system) config;
   inherit (system.pkgs.lib) filterAttrs hasPrefix;
 
-  units = map (name: "${name}.service") (config.services.dicom-stack.hardenedUnits ++ ["postgresql-setup"]);
-  ours = name: any (prefix: hasPrefix prefix name) ["dicom-importer/" "keycloak/" "nginx/" "ohif" "orthanc" "prometheus/"];
-  users = ["alertmanager" "dicom-importer" "dicom-realm" "nginx" "orthanc" "postgres" "prometheus"];
+  # Debian has neither of these programs: their units do not run, and Prometheus is not told of them.
+  absent = ["grafana" "loki"];
+  present = filter (name: !elem name absent) config.services.dicom-stack.hardenedUnits;
+  units = map (name: "${name}.service") (present ++ ["postgresql-setup"]);
+  ours = name:
+    name
+    != "prometheus/scrape/grafana.yml"
+    && any (prefix: hasPrefix prefix name) ["dicom-importer/" "grafana/" "keycloak/" "loki/" "nginx/" "ohif" "orthanc" "prometheus/"];
+  users = ["alertmanager" "dicom-importer" "dicom-realm" "grafana" "loki" "nginx" "orthanc" "postgres" "prometheus"];
 in {
-  inherit units;
+  inherit absent units;
   # Whose requisites hold the text of every generated file.
   toplevel = config.system.build.toplevel.drvPath;
   unitTexts = listToAttrs (map (name: {

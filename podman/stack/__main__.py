@@ -24,7 +24,7 @@ from stack import (
     status,
     unit,
 )
-from stack.compose import SERVICES, compose
+from stack.compose import added, compose, remove_dropped, services
 from stack.settings import Settings, SettingsError, load
 from stack.shell import CommandError, environment, say
 from stack.site import site_conf
@@ -37,6 +37,7 @@ def up(settings: Settings) -> None:
     """Bring the stack to what the settings say; safe to repeat."""
     preflight.refuse_if_impossible(settings)
     built = images.build(settings.values["DEBIAN_MIRROR"])
+    images.pull([settings.values[f"{s.upper()}_IMAGE"] for s in added(settings).services])
     files.prepare(settings)
     credentials.ensure_secrets(settings.data_dir / "secrets")
     tls = certificate.ensure_certificate(settings)
@@ -50,6 +51,7 @@ def up(settings: Settings) -> None:
     )
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")
+    remove_dropped(settings)
     compose(settings, built, "up", "-d")
     health.wait_healthy(settings)
     unit.install(settings)
@@ -61,14 +63,15 @@ def up(settings: Settings) -> None:
 
 def down(settings: Settings) -> None:
     """Stop the stack; data stays."""
+    remove_dropped(settings)
     compose(settings, images.tags(), "down")
     say(f"the stack is down; its data stays in {settings.data_dir}")
 
 
 def logs(settings: Settings, service: str) -> None:
     """Follow a service's log until interrupted."""
-    if service not in SERVICES:
-        known = ", ".join(SERVICES)
+    if service not in services(settings):
+        known = ", ".join(services(settings))
         raise SettingsError(f"there is no service {service!r}; the services are {known}")
     os.execvpe("podman", ["podman", "logs", "-f", settings.container(service)], environment())  # noqa: S606, S607 - replaces this process
 

@@ -1,8 +1,9 @@
-"""Calling podman-compose with everything that compose.yml expects from the settings."""
+"""Calling podman-compose with everything that its files expect from the settings."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,39 @@ SERVICES = (
 ONE_SHOT = ("realm",)
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a value of the setting OBSERVABILITY adds: files laid over compose.yml, and their services."""
+
+    files: tuple[Path, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+ADDITIONS = {
+    "": Addition(),
+    "grafana": Addition((PODMAN_DIR / "compose.grafana.yml",), ("loki", "grafana")),
+}
+
+
+def added(settings: Settings) -> Addition:
+    """Return what this stack has beside the services that every stack has."""
+    return ADDITIONS[settings.values["OBSERVABILITY"]]
+
+
+def services(settings: Settings) -> tuple[str, ...]:
+    """Return the services of this stack."""
+    return (*SERVICES, *added(settings).services)
+
+
+def remove_dropped(settings: Settings) -> None:
+    """Remove the containers of services that an earlier setting had added."""
+    for service in {s for addition in ADDITIONS.values() for s in addition.services}:
+        if service not in services(settings):
+            attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
+
+
 def environment(settings: Settings, images: dict[str, str]) -> dict[str, str]:
-    """Return every variable that compose.yml names."""
+    """Return every variable that the compose files name."""
     values = dict(settings.values)
     values["PUBLIC_URL"] = settings.public_url
     values["PUBLIC_AUTHORITY"] = settings.public_authority
@@ -41,7 +73,7 @@ def environment(settings: Settings, images: dict[str, str]) -> dict[str, str]:
         values[f"{network}_RANGE"] = settings.dynamic_range(network)
     for name, tag in images.items():
         values[f"IMAGE_{name.upper()}"] = tag
-    for service in SERVICES:
+    for service in services(settings):
         there = [path for path in inputs(settings, service) if path.exists()]
         values[f"INPUTS_{service.upper()}"] = digest([*there])
     return values
@@ -49,14 +81,18 @@ def environment(settings: Settings, images: dict[str, str]) -> dict[str, str]:
 
 def inputs(settings: Settings, service: str) -> list[Path]:
     """Return what a service reads at start: when it changes, the container is made anew."""
-    block = re.search(
-        rf"^  {service}:\n(.*?)(?=^\S|^  \S)", COMPOSE_FILE.read_text(), re.MULTILINE | re.DOTALL
+    block = "".join(
+        found
+        for file in (COMPOSE_FILE, *added(settings).files)
+        for found in re.findall(
+            rf"^  {service}:\n(.*?)(?=^\S|^  \S)", file.read_text(), re.MULTILINE | re.DOTALL
+        )
     )
     if not block:
         message = f"{COMPOSE_FILE} has no service {service}"
         raise CommandError(message)
-    mounted = re.findall(r"^      - (\S+?):\S+:ro$", block[1], re.MULTILINE)
-    mounted += re.findall(r"^    env_file: \[(\S+)\]$", block[1], re.MULTILINE)
+    mounted = re.findall(r"^      - (\S+?):\S+:ro$", block, re.MULTILINE)
+    mounted += re.findall(r"^    env_file: \[(\S+)\]$", block, re.MULTILINE)
     paths = [Path(m.replace("${DATA_DIR}", str(settings.data_dir))) for m in mounted]
     secrets = [
         settings.data_dir / "secrets" / f"{service}.{readers[service][0]}"
@@ -70,7 +106,8 @@ def inputs(settings: Settings, service: str) -> list[Path]:
 
 def _command(settings: Settings, *args: str) -> list[str]:
     compose = VENV_BIN / "podman-compose"
-    return [str(compose), "-f", str(COMPOSE_FILE), "-p", settings.project, *args]
+    laid = [word for file in (COMPOSE_FILE, *added(settings).files) for word in ("-f", str(file))]
+    return [str(compose), *laid, "-p", settings.project, *args]
 
 
 def compose(settings: Settings, images: dict[str, str], *args: str) -> str:

@@ -24,6 +24,8 @@ UIDS = {
     "realm": 7107,
     "prometheus": 7108,
     "alertmanager": 7109,
+    "loki": 7110,
+    "grafana": 7111,
 }
 
 # The value behind each secret, and who reads it in which form under which file name.
@@ -48,7 +50,8 @@ READERS = {
         "realm": ("monitoring_secret", "{}"),
         "prometheus": ("monitoring_secret", "{}"),
     },
-    "grafana_secret": {"realm": ("grafana_secret", "{}")},
+    "grafana_secret": {"realm": ("grafana_secret", "{}"), "grafana": ("grafana_secret", "{}")},
+    "grafana_secret_key": {"grafana": ("grafana_secret_key", "{}")},
     "smtp_password": {
         "realm": ("smtp_password", "{}"),
         "alertmanager": ("smtp_password", "{}"),

@@ -8,6 +8,7 @@ import tarfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from stack.compose import added
 from stack.credentials import UIDS
 from stack.images import digest
 from stack.settings import PODMAN_DIR
@@ -37,6 +38,8 @@ def prepare(settings: Settings) -> None:
     own(data / "importer", "importer", 0o700)
     own(data / "prometheus", "prometheus", 0o700)
     own(data / "alertmanager", "alertmanager", 0o700)
+    for service in added(settings).services:
+        own(data / service, service, 0o700)
     (data / "audit").mkdir(mode=0o755, exist_ok=True)
     own(data / "audit" / "importer", "importer", 0o700)
     own(data / "files", "importer", 0o755)
@@ -74,7 +77,7 @@ def snapshot(settings: Settings) -> Path | None:
         if p.is_dir() and p.name not in ("stack", "__pycache__")
     ]
     sources += [
-        PODMAN_DIR / "compose.yml",
+        *sorted(PODMAN_DIR.glob("compose*.yml")),
         PODMAN_DIR / "defaults.env",
         PODMAN_DIR / "versions.env",
     ]

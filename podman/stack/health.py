@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from stack.compose import ONE_SHOT, SERVICES
+from stack.compose import ONE_SHOT, services
 from stack.shell import CommandError, attempt, say
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def log_tail(settings: Settings, service: str, lines: int = 20) -> str:
 def wait_healthy(settings: Settings, timeout_s: float = 240) -> None:
     """Wait for every service, telling each as it comes; raises CommandError with the log's end."""
     start = time.monotonic()
-    waiting = dict.fromkeys(SERVICES, "")
+    waiting = dict.fromkeys(services(settings), "")
     while True:
         for service in list(waiting):
             waiting[service] = state(settings, service)

@@ -108,6 +108,14 @@ def build(mirror: str, images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
     return wanted
 
 
+def pull(names: list[str]) -> None:
+    """Fetch what is missing of the images that are not built here; raises CommandError."""
+    for name in names:
+        if not exists(name):
+            with _Step(f"image {name.partition('@')[0]}"):
+                podman("pull", "-q", name, timeout_s=1800)
+
+
 def _build_one(image: Image, wanted: dict[str, str], versions: dict[str, str]) -> None:
     declared = {
         line.split()[1].partition("=")[0]

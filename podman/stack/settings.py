@@ -163,6 +163,10 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(rf"|{_MAILBOX}( *, *{_MAILBOX})*"),
         "mail addresses, separated by commas",
     ),
+    "OBSERVABILITY": (
+        _matches(r"|grafana"),
+        "nothing (Prometheus and Alertmanager alone) or grafana (Grafana and Loki as well)",
+    ),
     "COOLDOWN_S": _POSITIVE,
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
     "FRONTEND_SUBNET": _NETWORK,

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from stack import health
-from stack.compose import SERVICES
+from stack.compose import services
 from stack.shell import attempt, say
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _line(text: str, *, well: bool) -> bool:
 
 def _services(settings: Settings) -> bool:
     well = True
-    for service in SERVICES:
+    for service in services(settings):
         state = health.state(settings, service)
         text = f"{service:12} {state:8} {_versions(settings, service)}"
         well &= _line(text, well=state in ("healthy", "done"))

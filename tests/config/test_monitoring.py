@@ -59,6 +59,24 @@ def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("mistake", ["", "    metrics_paht: /\n"], ids=["as it is", "broken"])
+def test_prometheus_reads_what_is_to_be_watched_where_grafana_is(
+    mistake: str, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "monitoring_secret").touch()
+    scrape = tmp_path / "grafana.yml"
+    scrape.write_text((PROMETHEUS / "scrape" / "grafana.yml").read_text() + mistake)
+    mounts = {
+        PROMETHEUS / "prometheus.yml": "/etc/prometheus/prometheus.yml",
+        PROMETHEUS / "rules": "/etc/prometheus/rules",
+        scrape: "/etc/prometheus/scrape/grafana.yml",
+        tmp_path / "monitoring_secret": "/run/secrets/monitoring_secret",
+    }
+    check = ("check", "config", "/etc/prometheus/prometheus.yml")
+    done = run(image("prometheus"), "promtool", *check, mounts=mounts)
+    assert (done.returncode == 0) is not bool(mistake), done.stdout + done.stderr
+
+
 def test_every_alert_is_proven_to_fire_and_to_be_silent_before_and_after() -> None:
     (group,) = yaml.safe_load(RULES.read_text())["groups"]
     proven: dict[str, list[bool]] = {}

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,30 @@ NGINX = PODMAN_DIR / "nginx"
 NOBODY = "255.255.255.255"
 SERVICES = ("keycloak", "ohif", "orthanc")
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", "/etc/ohif/nginx.conf")
+# The stand-in for Grafana runs beside nginx, on the same loopback.
+DOOR = [
+    f"--volume={NGINX}/doors:/etc/nginx/doors:ro",
+    "--add-host=grafana:127.0.0.1",
+]
+STAND_IN = """
+import http.server, json
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        if self.path.startswith("/grafana/d/"):
+            self.send_header("Content-Security-Policy", "script-src 'nonce-signed'")
+        self.send_header("X-Frame-Options", "deny")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "unsafe-url")
+        self.end_headers()
+        asked = {name.lower(): value for name, value in self.headers.items()}
+        self.wfile.write(json.dumps({"path": self.path, "headers": asked}).encode())
+    def log_message(self, *words):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", 3000), Handler).serve_forever()
+"""
 TOKEN = f"token.{secrets.token_hex(16)}"
 SEARCHED = f"Patient{secrets.token_hex(8)}"
 SECURITY_HEADERS = (
@@ -114,14 +139,14 @@ def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
     return [*volumes, *hosts, *hardening, "--sysctl=net.ipv4.ip_unprivileged_port_start=0"]
 
 
-@pytest.fixture(scope="module")
-def front(
-    data_dir: Path, ports: tuple[int, int], options: list[str], image: Callable[[str], str]
+@contextmanager
+def running(
+    data_dir: Path, ports: tuple[int, int], options: list[str], tag: str
 ) -> Iterator[Front]:
-    """Provide nginx with nothing behind it."""
+    """Run nginx alone, published at the ports; ends when it does not start."""
     name = f"nginx-alone-{secrets.token_hex(4)}"
     published = [f"--publish=127.0.0.1:{p}:{c}" for p, c in zip(ports, (80, 443), strict=True)]
-    podman("run", "--detach", f"--name={name}", *published, *options, image("nginx"))
+    podman("run", "--detach", f"--name={name}", *published, *options, tag)
     session = stacks.Session(data_dir / "tls" / "ca.crt")
     alone = Front(f"https://localhost:{ports[1]}", f"http://localhost:{ports[0]}", session, name)
 
@@ -131,20 +156,55 @@ def front(
         except requests.ConnectionError:
             return False
 
-    wait_until(is_up, 20, "nginx starts although the other services are down", alone.log)
-    yield alone
-    session.close()
-    podman("rm", "--force", name)
+    try:
+        wait_until(is_up, 20, "nginx starts although the other services are down", alone.log)
+        yield alone
+    finally:
+        session.close()
+        podman("rm", "--force", name)
 
 
+@pytest.fixture(scope="module")
+def front(
+    data_dir: Path, ports: tuple[int, int], options: list[str], image: Callable[[str], str]
+) -> Iterator[Front]:
+    """Provide nginx with nothing behind it."""
+    with running(data_dir, ports, options, image("nginx")) as alone:
+        yield alone
+
+
+@pytest.fixture
+def dashboards(data_dir: Path, options: list[str], image: Callable[[str], str]) -> Iterator[Front]:
+    """Provide nginx with Grafana's door, and behind it a server that answers what it was asked."""
+    listening = free_ports()
+    site = data_dir / f"site-{listening[1]}.conf"
+    text = (data_dir / "site.conf").read_text()
+    site.write_text(re.sub(r"localhost:\d+", f"localhost:{listening[1]}", text))
+    own = [o for o in options if not o.endswith(":/etc/nginx/site.conf:ro")]
+    own.append(f"--volume={site}:/etc/nginx/site.conf:ro")
+    with running(data_dir, listening, [*own, *DOOR], image("nginx")) as door:
+        beside = f"{door.container}-grafana"
+        podman(
+            *("run", "--detach", f"--name={beside}", f"--network=container:{door.container}"),
+            *("--no-healthcheck", "--entrypoint=python3", image("importer"), "-c", STAND_IN),
+        )
+        try:
+            wait_until(lambda: door.get("/grafana/").status_code == 200, 20, "it answers", door.log)
+            yield door
+        finally:
+            podman("rm", "--force", "--time=0", beside)
+
+
+@pytest.mark.parametrize("door", [False, True], ids=["no door", "Grafana's door"])
 @pytest.mark.parametrize("path", CONFIGURATIONS)
 def test_nginx_accepts_its_configuration(
-    path: str, options: list[str], image: Callable[[str], str]
+    path: str, options: list[str], image: Callable[[str], str], *, door: bool
 ) -> None:
     # The viewer's own file says where its process id goes, the front door's caller does.
     pid = ["-g", "pid /tmp/nginx.pid;"] if path.startswith("/etc/nginx") else []
     check = ["nginx", "-e", "stderr", "-t", "-c", path, *pid]
-    done = attempt(["podman", "run", "--rm", *options, image("nginx"), *check])
+    added = DOOR if door else []
+    done = attempt(["podman", "run", "--rm", *options, *added, image("nginx"), *check])
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
@@ -161,7 +221,8 @@ def test_the_policys_hashes_are_those_of_the_viewers_inline_scripts(
 
 
 def test_only_the_security_headers_file_adds_headers() -> None:
-    files = [NGINX / "nginx.conf", *(NGINX / "includes").iterdir()]
+    files = [f for f in NGINX.rglob("*.conf") if f.is_file()]
+    assert len(files) > 8
     assert [f.name for f in files if "add_header " in f.read_text()] == ["security.conf"]
 
 
@@ -279,6 +340,54 @@ def test_the_archive_and_the_viewer_are_only_read(front: Front, method: str) -> 
 )
 def test_what_is_not_for_everyone_is_not_there(front: Front, path: str) -> None:
     assert front.get(path).status_code == 404
+
+
+def test_where_grafana_is_there_is_a_door_to_it(dashboards: Front) -> None:
+    claimed = {"upgrade": "websocket", "x-forwarded-for": "192.0.2.7"}
+    answer = dashboards.get("/grafana/d/stack?orgId=1", **claimed)
+    asked = answer.json()
+    assert (answer.status_code, asked["path"]) == (200, "/grafana/d/stack?orgId=1")
+    authority = dashboards.url.removeprefix("https://")
+    headers = asked["headers"]
+    assert headers["host"] == headers["x-forwarded-host"] == authority
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-for"] != "192.0.2.7"
+    assert (headers["connection"], headers["upgrade"]) == ("upgrade", "websocket")
+    bare = dashboards.get("/grafana")
+    assert (bare.status_code, bare.headers["Location"]) == (307, f"{dashboards.url}/grafana/")
+
+
+def test_a_page_of_grafana_has_its_own_policy_and_the_other_headers_of_every_answer(
+    dashboards: Front,
+) -> None:
+    page, other = dashboards.get("/grafana/d/stack"), dashboards.get("/grafana/x.js")
+    assert page.headers["Content-Security-Policy"] == "script-src 'nonce-signed'"
+    assert other.headers["Content-Security-Policy"].startswith("default-src 'none';")
+    for answer in (page, other):
+        assert [name for name in SECURITY_HEADERS if name not in answer.headers] == []
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grafana/metrics",
+        "/grafana/%6detrics",
+        "/grafana/api/health",
+        "/grafana/healthz",
+        "/inbox/",
+    ],
+)
+def test_what_grafana_tells_of_itself_is_not_for_everyone(dashboards: Front, path: str) -> None:
+    assert dashboards.get(path).status_code == 404
+
+
+def test_who_asks_grafana_too_much_is_slowed_down(dashboards: Front) -> None:
+    answers = [dashboards.get("/grafana/x.js").status_code for _ in range(700)]
+    assert answers[:300] == [200] * 300
+    assert 429 in answers
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from harness import stack as stacks
-from stack.compose import COMPOSE_FILE
+from stack.compose import ADDITIONS, COMPOSE_FILE
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
@@ -19,12 +20,38 @@ if TYPE_CHECKING:
     from harness.nix import Nix
 
 MODULES = TOP / "modules"
+# NixOS has always what the Podman form has with all that can be added.
+COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files)
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
 # Written by Podman's side from the file that is there: tests/nixos compares the results.
 GENERATED = {"podman/alertmanager/alertmanager.json"}
+LISTENS = {
+    "grafana": (PODMAN_DIR / "grafana" / "grafana.env", "GF_SERVER_HTTP_PORT"),
+    "loki": (PODMAN_DIR / "loki" / "loki.yaml", "http_listen_port"),
+}
 # Keycloak's management port is not in its image's EXPOSE for the world, but for the backend.
 PORT = re.compile(r"\b([a-z]+):([0-9]{2,5})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the compose files: its user and group, its address on the backend, its memory's limit."""
+
+    user: str
+    address: str
+    memory: str
+
+
+def compose_services() -> dict[str, Service]:
+    """Return the services by name, each from the file that it comes with."""
+    found: dict[str, Service] = {}
+    for file in COMPOSE_FILES:
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            if "image" in service:
+                address = service["networks"]["backend"]["ipv4_address"]
+                found[name] = Service(service["user"], address, service["mem_limit"])
+    return found
 
 
 def nix_files() -> list[str]:
@@ -44,7 +71,7 @@ def read_by_modules() -> set[str]:
 
 def shown_by_compose() -> set[str]:
     """Return the files and folders of podman/<service>/ that a container gets."""
-    text = COMPOSE_FILE.read_text()
+    text = "".join(file.read_text() for file in COMPOSE_FILES)
     found = re.findall(r"\./([a-z]+(?:/[A-Za-z_.-]+)*)(?::/[^:]+:ro|\])", text)
     return {f"podman/{name}" for name in found}
 
@@ -96,7 +123,10 @@ def test_the_readme_shows_the_configuration_that_is_tested() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["defaults.env", "versions.env", "importer/importer.conf", "keycloak/keycloak.env"],
+    [
+        *("defaults.env", "versions.env", "grafana/grafana.env"),
+        *("importer/importer.conf", "keycloak/keycloak.env"),
+    ],
 )
 def test_both_forms_read_the_same_settings_from_a_file(nix: Nix, name: str) -> None:
     read = nix.evaluate(f"({LIBRARY}).readSettings /repo/podman/{name}")
@@ -149,35 +179,57 @@ def test_a_file_that_a_module_reads_is_the_one_that_compose_shows() -> None:
 
 
 def test_every_address_in_a_shared_file_exists_in_both_forms() -> None:
-    services = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+    services = compose_services()
     names = json.loads(NAMES.read_text())
     found = set()
     for name in read_by_modules():
         top = TOP / name
         for path in [top] if top.is_file() else [p for p in top.rglob("*") if p.is_file()]:
             found |= {pair for pair in PORT.findall(path.read_text()) if pair[0] in names}
-    assert {service for service, _ in found} >= {"keycloak", "ohif", "orthanc", "postgresql"}
+    assert {service for service, _ in found} >= {
+        *("grafana", "keycloak", "loki", "ohif", "orthanc", "postgresql", "prometheus")
+    }
     for service, port in sorted(found):
         assert service in services
         assert port in exposed(service), f"{service}:{port} is not a port of its image"
 
 
 def exposed(service: str) -> set[str]:
-    """Return the ports that a service's image says it listens on."""
+    """Return the ports that a service's image, or the configuration of one not built here, says it listens on."""
+    if service in LISTENS:
+        file, setting = LISTENS[service]
+        return set(re.findall(rf"{setting}[:=] ?(\d+)$", file.read_text(), re.MULTILINE))
     image = "nginx" if service == "ohif" else service
     recipe = (PODMAN_DIR / image / "Containerfile").read_text()
     return set(re.search(r"^EXPOSE (.*)$", recipe, re.MULTILINE)[1].split())  # type: ignore[index]
 
 
 def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
-    compose = COMPOSE_FILE.read_text()
+    compose = "".join(file.read_text() for file in COMPOSE_FILES)
     hosts = dict(re.findall(r"- ([a-z]+):\$\{BACKEND_PREFIX[^}]*\}\.(\d+)$", compose, re.MULTILINE))
     names = json.loads(NAMES.read_text())
     assert {name: f"127.0.10.{last}" for name, last in hosts.items()} == names
+    services = compose_services()
+    for name, last in hosts.items():
+        assert services[name].address == f"${{BACKEND_PREFIX}}.{last}", name
     modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
-    uids = {int(uid) for uid in re.findall(r"\buid = (\d+);", modules)}
+    uids = {int(uid) for uid in re.findall(r"\buid = (?:mkForce )?(\d+);", modules)}
     assert uids <= set(UIDS.values())
-    assert {UIDS[name] for name in ("orthanc", "importer", "realm")} <= uids
+    alike = ("grafana", "importer", "loki", "orthanc", "realm")
+    assert {UIDS[name] for name in alike} <= uids
+    for name, service in services.items():
+        assert service.user == f"{UIDS[name]}:{UIDS[name]}"
+
+
+def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
+    services = compose_services()
+    found = {
+        module.stem: limit[1]
+        for module in MODULES.glob("*.nix")
+        if (limit := re.search(r'MemoryMax = "(\d+M)";', module.read_text()))
+    }
+    assert found.keys() == {"grafana", "loki"}
+    assert found == {name: services[name].memory.upper() for name in found}
 
 
 def test_each_secret_is_declared_beside_its_reader() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 from typing import TYPE_CHECKING
 
+import jmespath  # type: ignore[import-untyped]
 import pytest
-from stack.compose import COMPOSE_FILE
-from stack.settings import PODMAN_DIR
-from stack.shell import attempt, podman
+import yaml
+from dotenv import dotenv_values
+from harness import stack as stacks
+from stack import images
+from stack.compose import ADDITIONS, compose, remove_dropped, services
+from stack.settings import PODMAN_DIR, load, read_env
+from stack.shell import CommandError, attempt, podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 POSTGRESQL = PODMAN_DIR / "postgresql"
 
@@ -62,9 +70,127 @@ def test_postgresql_reads_its_file_and_is_durable(
     assert shown.strip() == "on"
 
 
-def test_compose_file_names_no_address() -> None:
-    found = [line for line in COMPOSE_FILE.read_text().splitlines() if "172." in line]
-    assert found == []
+def test_compose_files_name_no_address() -> None:
+    files = list(PODMAN_DIR.glob("compose*.yml"))
+    assert len(files) == 2
+    assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
+
+
+@pytest.mark.parametrize("observability", ADDITIONS)
+def test_podman_compose_reads_its_files_as_one(observability: str) -> None:
+    env_file = stacks.temporary_copy(stacks.TESTS / "stack.env", OBSERVABILITY=observability)
+    settings = load(env_file)
+    env_file.unlink()
+    text = compose(settings, images.tags(), "config")
+    assert "${" not in text.replace("$${", "")
+    read = yaml.safe_load(text)["services"]
+    assert read.keys() == set(services(settings))
+    # What the second file adds joins what the first says.
+    shown = [volume.split(":")[1] for volume in read["nginx"]["volumes"]]
+    assert "/etc/nginx/nginx.conf" in shown
+    assert ("/etc/nginx/doors/grafana.conf" in shown) is bool(observability)
+    hosts = {line.split(":")[0] for line in read["prometheus"]["extra_hosts"]}
+    assert ({"grafana", "loki"} <= hosts) is bool(observability)
+    assert {"orthanc", "keycloak"} <= hosts
+    addresses = [s["networks"]["backend"]["ipv4_address"] for s in read.values()]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_images_of_others_are_named_by_digest_and_without_a_registry() -> None:
+    defaults = read_env(PODMAN_DIR / "defaults.env")
+    found = {key: value for key, value in defaults.items() if key.endswith("_IMAGE")}
+    assert found.keys() == {"GRAFANA_IMAGE", "LOKI_IMAGE"}
+    for value in found.values():
+        assert re.fullmatch(r"grafana/[a-z]+:[0-9.]+@sha256:[0-9a-f]{64}", value)
+
+
+def test_an_image_that_no_registry_is_known_for_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # As on a host whose registries.conf says nothing.
+    (tmp_path / "registries.conf").touch()
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
+    with pytest.raises(CommandError, match=r"grafana/absent.*registries\.conf"):
+        images.pull([f"grafana/absent:1@sha256:{'0' * 64}"])
+
+
+def test_what_a_setting_no_longer_adds_goes_and_nothing_else(image: Callable[[str], str]) -> None:
+    project = f"dropping-{secrets.token_hex(4)}"
+    env_file = stacks.temporary_copy(stacks.TESTS / "stack.env", PROJECT=project)
+    settings = load(env_file)
+    env_file.unlink()
+    try:
+        for service in ("loki", "nginx"):
+            podman("create", f"--name={project}-{service}", image("nginx"))
+        remove_dropped(settings)
+        left = podman("ps", "--all", "--format={{.Names}}", f"--filter=name=^{project}").split()
+        assert left == [f"{project}-nginx"]
+    finally:
+        podman("rm", "--force", "--ignore", f"{project}-loki", f"{project}-nginx")
+
+
+@pytest.mark.parametrize("name", ["grafana", "keycloak"])
+def test_podman_compose_hands_on_an_environment_file_as_it_is(name: str) -> None:
+    # It replaces what looks like a variable of its own and strips what looks like a comment.
+    path = PODMAN_DIR / name / f"{name}.env"
+    assert dotenv_values(path) == read_env(path)
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({"roles": ["admin"]}, "Editor"),
+        ({"roles": ["physician", "admin"]}, "Editor"),
+        ({"roles": ["physician", "technician"]}, None),
+        ({"roles": ["administrator"]}, None),
+        ({"roles": []}, None),
+        ({"groups": ["/admins"]}, None),
+    ],
+)
+def test_only_the_role_admin_is_one_that_grafana_lets_in(
+    claims: dict[str, list[str]], role: str | None
+) -> None:
+    settings = read_env(PODMAN_DIR / "grafana" / "grafana.env")
+    oauth = "GF_AUTH_GENERIC_OAUTH_"
+    try:
+        found = jmespath.search(settings[f"{oauth}ROLE_ATTRIBUTE_PATH"], claims)
+    except jmespath.exceptions.JMESPathError:
+        found = None
+    # Grafana takes a text for a role and nothing else; strict, it refuses who has none.
+    assert (found if isinstance(found, str) else None) == role
+    assert settings[f"{oauth}ROLE_ATTRIBUTE_STRICT"] == "true"
+    assert settings[f"{oauth}SKIP_ORG_ROLE_SYNC"] == "false"
+
+
+def test_grafana_has_no_other_way_in_than_keycloaks_client() -> None:
+    settings = read_env(PODMAN_DIR / "grafana" / "grafana.env")
+    assert settings["GF_AUTH_BASIC_ENABLED"] == settings["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert settings["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    others = [k for k in settings if re.fullmatch(r"GF_AUTH_[A-Z_]+_ENABLED", k)]
+    assert [k for k in others if settings[k] == "true"] == ["GF_AUTH_GENERIC_OAUTH_ENABLED"]
+    realm = json.loads((PODMAN_DIR / "keycloak" / "realm.json").read_text())
+    (client,) = (c for c in realm["clients"] if c["clientId"] == "grafana")
+    assert settings["GF_AUTH_GENERIC_OAUTH_CLIENT_ID"] == client["clientId"]
+    root = settings["GF_SERVER_ROOT_URL"].replace("$__env{PUBLIC_URL}", "${PUBLIC_URL}")
+    assert client["redirectUris"] == [f"{root}login/generic_oauth"]
+    asked = set(settings["GF_AUTH_GENERIC_OAUTH_SCOPES"].split())
+    assert asked - {"openid"} <= set(client["defaultClientScopes"])
+    secret = re.compile(r"SECRET|PASSWORD|KEY$")
+    given = {value for key, value in settings.items() if secret.search(key)}
+    assert given == {
+        f"$__file{{/run/secrets/{name}}}" for name in ("grafana_secret", "grafana_secret_key")
+    }
+
+
+def test_loki_keeps_logs_as_long_as_prometheus_keeps_numbers() -> None:
+    loki = yaml.safe_load((PODMAN_DIR / "loki" / "loki.yaml").read_text())
+    assert (
+        f"retention.time={loki['limits_config']['retention_period']}"
+        in (PODMAN_DIR / "compose.yml").read_text()
+    )
+    assert loki["compactor"]["retention_enabled"]
+    assert not loki["analytics"]["reporting_enabled"]
 
 
 def test_an_image_below_its_floor_is_not_built(image: Callable[[str], str]) -> None:

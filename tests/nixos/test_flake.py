@@ -11,8 +11,7 @@ import pytest
 from harness import stack as stacks
 from nixos.conftest import CANARY, on_this_host
 from stack.alerts import alertmanager_json
-from stack.compose import COMPOSE_FILE
-from stack.settings import PODMAN_DIR, TOP, load
+from stack.settings import PODMAN_DIR, TOP, load, read_env
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -71,9 +70,8 @@ def test_no_secret_is_in_anything_that_was_generated(example: Example) -> None:
 
 
 def test_files_below_etc_are_those_that_the_containers_get(example: Example) -> None:
-    mounts = dict(
-        re.findall(r"- \./(\S+?):/etc/(\S+?):ro$", COMPOSE_FILE.read_text(), re.MULTILINE)
-    )
+    compose = "".join(file.read_text() for file in PODMAN_DIR.glob("compose*.yml"))
+    mounts = dict(re.findall(r"- \./(\S+?):/etc/(\S+?):ro$", compose, re.MULTILINE))
     etc = example.strings("etc")
     compared = 0
     for source, target in mounts.items():
@@ -86,7 +84,15 @@ def test_files_below_etc_are_those_that_the_containers_get(example: Example) -> 
             assert copy.read_bytes() == file.read_bytes(), file
             compared += 1
     assert compared >= 10
-    for name in ("nginx/includes", "ohif", "keycloak/realm.json", "prometheus/rules"):
+    for name in (
+        *(
+            "grafana/provisioning",
+            "keycloak/realm.json",
+            "loki/loki.yaml",
+            "nginx/doors/grafana.conf",
+        ),
+        *("nginx/includes", "ohif", "prometheus/rules", "prometheus/scrape/grafana.yml"),
+    ):
         assert name in mounts.values()
         assert name in etc
 
@@ -103,6 +109,40 @@ def test_what_is_read_into_settings_is_unchanged(example: Example) -> None:
     assert isinstance(orthanc, dict)
     assert {key for key in shipped if orthanc[key] != shipped[key]} == {"Plugins"}
     assert [Path(p).name for p in orthanc["Plugins"]] == [Path(p).name for p in shipped["Plugins"]]
+
+
+def test_grafana_and_loki_read_the_files_of_the_containers(example: Example) -> None:
+    units = example.strings("units")
+    read = re.search(r"^EnvironmentFile=(.*)$", units["grafana.service"], re.MULTILINE)
+    assert read
+    shipped = PODMAN_DIR / "grafana" / "grafana.env"
+    assert on_this_host(read[1]).read_bytes() == shipped.read_bytes()
+    started = re.search(r"^ExecStart=(.*)$", units["loki.service"], re.MULTILINE)
+    assert started
+    assert "--config.file=/etc/loki/loki.yaml '-config.expand-env=true'" in started[1]
+
+
+def test_what_nixpkgs_writes_for_grafana_does_not_contradict_its_environment(
+    example: Example,
+) -> None:
+    environment = read_env(PODMAN_DIR / "grafana" / "grafana.env")
+    environment["GF_SERVER_HTTP_ADDR"] = json.loads((TOP / "modules" / "names.json").read_text())[
+        "grafana"
+    ]
+    settings = example.get("grafana")
+    assert isinstance(settings, dict)
+    compared = 0
+    for section, values in settings.items():
+        for key, value in values.items():
+            name = f"GF_{section}_{key}".upper().replace(".", "_")
+            if name in environment:
+                written = str(value).lower() if isinstance(value, bool) else str(value)
+                assert written == environment[name], name
+                compared += 1
+    assert compared > 15
+    ini = example.texts["config.ini"]
+    assert "\nsecret_key=$__file{/run/secrets/grafana_secret_key}\n" in ini
+    assert not re.search(r"^(client_secret|password)=.", ini, re.MULTILINE)
 
 
 def test_alertmanager_is_told_the_same_in_both_forms(example: Example) -> None:
@@ -148,14 +188,15 @@ def test_each_service_name_has_an_address_and_its_port(example: Example) -> None
     assert example.get("hosts") == {address: [name] for name, address in names.items()}
     assert example.get("ports") == {
         "alertmanager": 9093,
+        "grafana": 3000,
         "keycloak": 8080,
         "orthanc": 8042,
         "postgresql": 5432,
         "prometheus": 9090,
     }
     assert example.get("postgresql", "listen_addresses") == names["postgresql"]
-    for service, unit in (("orthanc", "orthanc"), ("keycloak", "keycloak")):
-        assert f'"BIND_ADDRESS={names[service]}"' in example.strings("units")[f"{unit}.service"]
+    for service in ("grafana", "keycloak", "loki", "orthanc"):
+        assert f'"BIND_ADDRESS={names[service]}"' in example.strings("units")[f"{service}.service"]
 
 
 def test_only_the_front_doors_ports_are_open(example: Example) -> None:

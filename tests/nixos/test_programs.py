@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Of ten: what `systemd-analyze security` calls the exposure of a unit.
 MAX_EXPOSURE = 1.5
+UPSTREAMS = ("grafana", "keycloak", "ohif", "orthanc")
 START_ORTHANC = """
 # The plugins of the store are not built here: Debian's, of the same versions, stand in for them.
 sed "s#/nix/store/[^/]*/#/usr/share/orthanc/plugins/#g" /files/orthanc.json >/tmp/orthanc.json
@@ -57,6 +58,7 @@ def test_nginx_accepts_the_front_door(
         {
             "nginx.conf": example.content("nginx/nginx.conf"),
             "site.conf": example.content("nginx/site.conf"),
+            "doors/grafana.conf": example.content("nginx/doors/grafana.conf"),
         },
     )
     tls = tmp_path / "tls"
@@ -70,11 +72,12 @@ def test_nginx_accepts_the_front_door(
     done = attempt(
         [
             *("podman", "run", "--rm", "--network=none", "--no-healthcheck", "--user=0"),
-            *(f"--add-host={name}:127.0.10.1" for name in ("keycloak", "ohif", "orthanc")),
+            *(f"--add-host={name}:127.0.10.1" for name in UPSTREAMS),
             *("--tmpfs=/run/nginx", "-v", f"{tls}:/var/lib/acme/pacs.example.org:ro"),
             *("-v", f"{etc}/nginx.conf:/etc/nginx/nginx.conf:ro"),
             *("-v", f"{etc}/site.conf:/etc/nginx/site.conf:ro"),
             *("-v", f"{PODMAN_DIR}/nginx/includes:/etc/nginx/includes:ro"),
+            *("-v", f"{etc}/doors:/etc/nginx/doors:ro"),
             *(image("nginx"), "nginx", "-e", "stderr", "-t"),
         ]
     )
@@ -88,10 +91,13 @@ def test_promtool_and_amtool_accept_theirs(nix: Nix, example: Example, tmp_path:
         {
             "prometheus.yml": example.texts["prometheus.yml"],
             "alertmanager.json": json.dumps(example.get("alertmanager")),
+            # No whole configuration, but of its form.
+            "scrape.yml": example.content("prometheus/scrape/grafana.yml"),
         },
     )
     for command in (
         "promtool check config --syntax-only /files/prometheus.yml",
+        "promtool check config --syntax-only /files/scrape.yml",
         "promtool check rules /repo/podman/prometheus/rules/stack.yml",
         "amtool check-config /files/alertmanager.json",
     ):

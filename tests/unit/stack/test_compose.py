@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from stack import compose
 from stack.alerts import BASE, alertmanager_json
-from stack.credentials import GIVEN_BY_OPERATOR, READERS, ensure_secrets
+from stack.credentials import GIVEN_BY_OPERATOR, READERS, UIDS, ensure_secrets
 from stack.files import prepare, snapshot, write_if_changed
 from stack.images import digest
 from stack.settings import load
@@ -21,37 +22,70 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Provide settings with prepared folders and secrets."""
+def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, object]]:
+    """Return a part of the compose files by its entries' names: of all files, or of those of a stack."""
+    added = [compose.added(settings)] if settings else compose.ADDITIONS.values()
+    files = {compose.COMPOSE_FILE, *(file for addition in added for file in addition.files)}
+    found: dict[str, dict[str, object]] = {}
+    for file in files:
+        for entry, content in yaml.safe_load(file.read_text())[name].items():
+            found.setdefault(entry, {}).update(content)
+    return found
+
+
+@pytest.fixture(params=compose.ADDITIONS)
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Provide settings with prepared folders and secrets, for each set of services."""
     env = tmp_path / "env"
-    env.write_text(f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://pacs.example.org:8443\n")
+    env.write_text(
+        f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://pacs.example.org:8443\n"
+        f"OBSERVABILITY={request.param}\n"
+    )
     result = load(env)
     prepare(result)
     ensure_secrets(result.data_dir / "secrets")
     return result
 
 
-def test_the_services_are_those_of_the_compose_file() -> None:
-    text = compose.COMPOSE_FILE.read_text()
-    assert yaml.safe_load(text)["services"].keys() == set(compose.SERVICES)
+def test_the_services_are_those_of_the_compose_files(settings: Settings) -> None:
+    assert merged("services", settings).keys() == set(compose.services(settings))
+
+
+def test_every_service_is_restricted_alike() -> None:
+    for addition in compose.ADDITIONS.values():
+        for file in addition.files:
+            theirs = yaml.safe_load(file.read_text())["x-service"]
+            ours = yaml.safe_load(compose.COMPOSE_FILE.read_text())["x-service"]
+            assert theirs == {key: ours[key] for key in ours if key != "extra_hosts"}, file
 
 
 def test_every_secret_that_compose_mounts_is_made(settings: Settings) -> None:
-    declared = yaml.safe_load(compose.COMPOSE_FILE.read_text())["secrets"]
     made = {p.name for p in (settings.data_dir / "secrets").iterdir()}
     made -= {"values.json", *GIVEN_BY_OPERATOR}
-    assert declared.keys() == made
+    assert merged("secrets").keys() == made
     assert {f"{s}.{form[0]}" for readers in READERS.values() for s, form in readers.items()} == made
+
+
+def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settings) -> None:
+    for service in compose.added(settings).services:
+        folder = (settings.data_dir / service).stat()
+        assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
+    absent = {"loki", "grafana"} - set(compose.services(settings))
+    assert not [name for name in absent if (settings.data_dir / name).exists()]
 
 
 def test_every_read_only_mount_secret_and_environment_file_counts_as_input(
     settings: Settings,
 ) -> None:
-    for name, service in yaml.safe_load(compose.COMPOSE_FILE.read_text())["services"].items():
+    files = (compose.COMPOSE_FILE, *compose.added(settings).files)
+    parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
+    for name in compose.services(settings):
         found = {str(p) for p in compose.inputs(settings, name)}
-        mounted = sum(v.endswith(":ro") for v in service["volumes"])
-        others = [*service.get("secrets", ()), *service.get("env_file", ())]
+        parts = [services[name] for services in parsed if name in services]
+        mounted = sum(v.endswith(":ro") for part in parts for v in part["volumes"])
+        others = [
+            item for part in parts for key in ("secrets", "env_file") for item in part.get(key, ())
+        ]
         assert len(found) == mounted + len(others), name
 
 
@@ -76,9 +110,10 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
-    assert {"alertmanager.json", "compose.yml", "env", "site.conf", "nginx/nginx.conf"} <= set(
+    assert {"alertmanager.json", "compose.yml", "compose.grafana.yml", "env", "site.conf"} <= set(
         names
     )
+    assert {"nginx/nginx.conf", "loki/loki.yaml", "grafana/grafana.env"} <= set(names)
     assert not [n for n in names if "secret" in n or n.endswith(".key")]
 
 

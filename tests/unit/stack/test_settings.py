@@ -48,6 +48,7 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("BACKEND_SUBNET=10.0.0.1/8", "BACKEND_SUBNET"),
         ("BACKEND_SUBNET=10.0.0.0/28", "BACKEND_SUBNET"),
         ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
+        ("OBSERVABILITY=embedded", "OBSERVABILITY"),
         ("TLS_CERTIFICATE=/x.crt", "TLS_CERTIFICATE"),
         ("COLDOWN_S=5", "COLDOWN_S"),
         ("just words", "KEY=VALUE"),
@@ -61,7 +62,7 @@ def test_a_setting_that_cannot_work_is_refused_by_name(
 
 
 def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
-    text = (DEFAULTS.parent / "compose.yml").read_text()
+    text = "".join(path.read_text() for path in DEFAULTS.parent.glob("compose*.yml"))
     named = set(re.findall(r"\$\{([A-Z_]+)", text))
     derived = {
         n
