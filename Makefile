@@ -69,7 +69,7 @@ soak: ## kill the importer and cut the database's connection under load: make so
 
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests
-	@EXAMPLES=$(or $(EXAMPLES),100000) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/unit/importer/test_fuzz.py
+	@EXAMPLES=$(or $(EXAMPLES),100000) .venv/bin/python -B -m pytest -c tests/pytest.ini -p no:logging tests/unit/importer/test_fuzz.py
 
 test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,9 +50,21 @@ def mess() -> dict[str, Path]:
     )
 
 
+def unpacked(files: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return what comes out of the zip files among these, under the names that it must have."""
+    found: dict[str, Path] = {}
+    for name, path in files.items():
+        if path.suffix == ".zip":
+            base = f"{name.removesuffix('.zip')}.unpacked"
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder / base)
+                found |= {f"{base}/{entry}": folder / base / entry for entry in archive.namelist()}
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Mess:
-    """What was dropped and what became of it."""
+    """What was dropped or came out of a zip, and what became of it."""
 
     dropped: dict[str, Path]
     outcome: Outcome
@@ -76,12 +89,13 @@ def is_image(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def sorted_mess(stack: Stack, people: People) -> Mess:
+def sorted_mess(stack: Stack, people: People, tmp_path_factory: pytest.TempPathFactory) -> Mess:
     """Provide the mess, dropped and settled, with a physician of its clinic."""
     people.clinic(CLINIC, "Clinic of the mess")
     people.person(PHYSICIAN, "physician", CLINIC)
     files = mess()
     outcome = drop_files(stack, CLINIC, dict(files), timeout_s=240)
+    files |= unpacked(files, tmp_path_factory.mktemp("unpacked"))
     return Mess(files, outcome, Reader(stack, people.token(PHYSICIAN)))
 
 
@@ -168,7 +182,7 @@ def test_the_importer_exports_what_it_did(sorted_mess: Mess) -> None:
     found = dict(line.rsplit(" ", 1) for line in lines)
     label = f'clinic_id="{CLINIC}"'
     assert float(found[f'dicom_imports_total{{{label},status="success"}}']) >= 165
-    assert float(found[f'dicom_imports_total{{{label},status="kept"}}']) == 21
+    assert float(found[f'dicom_imports_total{{{label},status="kept"}}']) == 23
     assert float(found[f"dicom_import_missing_total{{{label}}}"]) == 0
     assert float(found[f"dicom_import_duration_seconds_count{{{label}}}"]) >= 165
     assert float(found[f"dicom_pending_imports{{{label}}}"]) == 0
@@ -176,16 +190,18 @@ def test_the_importer_exports_what_it_did(sorted_mess: Mess) -> None:
 
 def test_the_counts_are_these(sorted_mess: Mess) -> None:
     reasons = Counter(str(reason["reason"]) for reason in sorted_mess.outcome.reasons.values())
-    assert len(sorted_mess.images()) == 167
-    # Notes, listings and the indexes of CDs, beside images.
-    assert len(sorted_mess.outcome.processed) == 167 + 21
+    assert len(sorted_mess.images()) == 168
+    # Notes, listings, the indexes of CDs and two zip files, beside images.
+    assert len(sorted_mess.outcome.processed) == 168 + 23
     assert reasons == {
         # Samples of one image in many encodings, all under one identifier.
         "other_version": 71,
         # Palettes and fragments without a study or a SOP class.
         "missing_attribute": 19,
         "truncated": 3,
-        "packed": 3,
+        "packed": 1,
+        # What a zip holds is of a study that another file has under another patient ID.
+        "other_patient": 1,
         "refused_unreadable": 2,
         "invalid_uid": 1,
         "malformed": 1,

@@ -137,6 +137,9 @@ def read(file: BinaryIO, size_bytes: int, meta: Meta) -> Header:
             spans[span.tag] = span
         end = span.end
         if span.tag in _WANTED:
+            if not implicit and not span.vr:
+                # What we put in would be read as another reader goes on from here.
+                raise Rejected("malformed", f"the encoding changes before byte {span.start}")
             values[span.tag] = _value(file, span)
     for located in (INSTITUTION, ORIGINAL):
         places.setdefault(located, end)

@@ -23,9 +23,13 @@ _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where an element lies: byte offsets of its first byte, its value and what follows it."""
+    """Where an element lies: byte offsets of its first byte, its value and what follows it.
+
+    The VR is empty where none stands there.
+    """
 
     tag: int
+    vr: bytes
     start: int
     value: int
     end: int
@@ -84,7 +88,8 @@ def top_level(
             levels.append(_Level(head.tag != ITEM, level.implicit or head.vr == b"UN"))
         if not levels:
             end = file.tell()
-            yield Span(outermost.tag, outermost.start, value, end, outermost.length == UNDEFINED)
+            undefined = outermost.length == UNDEFINED
+            yield Span(outermost.tag, outermost.vr, outermost.start, value, end, undefined)
 
 
 def _probe(file: BinaryIO, value_at: int, head: _Head, order: str, levels: list[_Level]) -> None:

@@ -57,6 +57,7 @@ class Worker:
         self._beside = Beside(folders.inbox, context.journal, metrics, monotonic)
         self._lock = threading.Lock()
         self._taking = threading.Lock()
+        self._unpacking = threading.Lock()
         self._misses = 0
         self.last_success_s = 0.0
 
@@ -192,8 +193,11 @@ class Worker:
     ) -> Verdict:
         if failure.code != "not_dicom" or not unpack.is_zip(arrival, file):
             return self._beside.judge(arrival, file, failure, patient=patient)
-        # It takes a while and claims nothing: nobody has to wait for it.
+        # It takes a while and claims nothing: nobody has to wait for it, and no second one takes
+        # another worker away from images.
         self._context.claims.withdraw(arrival)
+        if not self._unpacking.acquire(blocking=False):
+            raise Busy
         inbox, alive = self._folders.inbox, self._context.alive
         try:
             count = unpack.unpack(file, arrival, inbox, self._unpacked_bytes, alive)
@@ -201,6 +205,8 @@ class Worker:
             if patient and found.code == "packed_broken":
                 raise Growing from None
             return Verdict(found.status, found.code, found.detail)
+        finally:
+            self._unpacking.release()
         return Verdict(KEPT, "", f"{count} files were unpacked from it.")
 
     def _file(self, row: Row) -> Flow[Row]:

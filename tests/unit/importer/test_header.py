@@ -129,6 +129,13 @@ def test_a_second_institution_right_beside_the_first_is_refused() -> None:
     assert reason(doubled) == "malformed"
 
 
+def test_an_encoding_that_changes_within_the_data_set_is_refused() -> None:
+    content = instance(ImplicitVRLittleEndian)
+    start = content.index(b"\x08\x00\x16\x00")
+    first = encode_element(0x0008, 0x0005, b"CS", b"ISO_IR 100")
+    assert reason(content[:start] + first + content[start:]) == "malformed"
+
+
 def encode_element(group: int, element: int, vr: bytes, value: bytes) -> bytes:
     return struct.pack("<HH2sH", group, element, vr, len(value)) + value
 

@@ -361,6 +361,23 @@ def test_others_need_not_wait_for_it(importer: Importer, monkeypatch: pytest.Mon
     assert importer.counted("clinic-b") == {"success": 1}
 
 
+def test_one_is_unpacked_at_a_time(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
+    importer.drop("clinic-a/study.zip", packed(("one", instance())))
+    importer.drop("clinic-b/study.zip", packed(("two", instance())))
+    importer.settle()
+    first, second = importer.service.queue.take(0), importer.service.queue.take(0)
+    assert first
+    assert second
+    with monkeypatch.context() as patched:
+        patched.setattr(unpack, "_sync", lambda _: importer.service.worker.handle(second))
+        importer.service.worker.handle(first)
+    assert importer.counted(first.arrival.clinic) == {"kept": 1}
+    assert importer.counted(second.arrival.clinic) == {}
+    importer.run()
+    importer.run()
+    assert importer.counted(second.arrival.clinic) == {"success": 1, "kept": 1}
+
+
 STEPS: list[tuple[object, str]] = [
     (unpack, "forget"),
     (unpack, "_write"),
