@@ -17,7 +17,7 @@ ERROR_SUFFIX = ".error.json"
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The three folders, on one file system."""
+    """The three folders, best on one file system: then nothing is copied."""
 
     inbox: Path
     processed: Path
@@ -54,7 +54,7 @@ def file_away(journal: Journal, folders: Folders, row: Row) -> Row:
         here = files.look(source)
         if here != row.arrival.seen:
             # Gone by our own hand before an interruption, or by somebody else's.
-            journal.finish(row.id, gone=files.look(target) != row.arrival.seen)
+            journal.finish(row.id, gone=not files.holds(target, row.arrival.seen))
             return row
         if row.decision.verdict.reason:
             files.write(target.sibling(target.name + ERROR_SUFFIX), error_json(row))

@@ -124,7 +124,7 @@ def _file(desk: Desk, todo: Plan) -> None:
             free = files.free(Place(desk.folders.processed, todo.target))
             todo = dataclasses.replace(todo, target=free.path)
             plan.commit(desk.state, todo)
-    if files.look(Place(desk.folders.processed, todo.target)) != todo.arrival.seen:
+    if not files.holds(Place(desk.folders.processed, todo.target), todo.arrival.seen):
         return  # somebody took it away
     places.forget_reason(source)
     row = places.record(desk.journal, Place(desk.folders.processed, todo.target), failed=False)
