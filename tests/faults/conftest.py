@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.end_state import Archive, faults
-from faults.scene import Scene, trial
-from faults.steps import middle
+from faults.scene import Scene, record, trial
 from faults.submission import File, Submission
-from harness import strace
 from harness.own_importer import own_importer
 from harness.phantom import Identity, ct
 
@@ -43,12 +41,4 @@ def scene(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
 @pytest.fixture(scope="session")
 def recorded(scene: Scene) -> dict[Step, Call]:
     """Provide the steps of a worker that nothing disturbs, each with the call in its middle."""
-    one = trial(scene)
-    with (
-        one.importer.running() as process,
-        strace.traced(strace.newest_thread(process.pid), one.trace),
-    ):
-        one.dropped.drop(one.importer)
-        one.importer.come_to_an_end(process, one.files)
-    assert one.faults() == []
-    return {step: middle(calls) for step, calls in one.steps().items()}
+    return record(trial(scene))

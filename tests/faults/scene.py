@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faults.end_state import faults
-from faults.steps import Step, steps
+from faults.steps import Step, middle, steps
 from faults.submission import submission
 from harness import strace
 from harness.own_importer import own_importer
+from harness.small_disk import small_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from faults.end_state import Archive
@@ -71,3 +74,23 @@ def trial(scene: Scene, *, slices: int = 1, studies: int = 2, **settings: str) -
     importer = own_importer(scene.root / name, scene.stack, **{"CONNECTIONS": "1", **settings})
     dropped = submission(name, "export", scene.foreign, slices=slices, studies=studies)
     return Trial(scene, importer, dropped)
+
+
+@contextmanager
+def trial_apart(scene: Scene) -> Iterator[Trial]:
+    """Make one whose processed/ lies on another file system."""
+    one = trial(scene)
+    with small_disk(one.importer.files / "processed"):
+        yield one
+
+
+def record(one: Trial) -> dict[Step, Call]:
+    """Return the steps of a worker that nothing disturbs, each with the call in its middle."""
+    with (
+        one.importer.running() as process,
+        strace.traced(strace.newest_thread(process.pid), one.trace),
+    ):
+        one.dropped.drop(one.importer)
+        one.importer.come_to_an_end(process, one.files)
+    assert one.faults() == []
+    return {step: middle(calls) for step, calls in one.steps().items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import shutil
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import pytest
 from faults.scene import trial
 from harness.drop import remaining
 from harness.own_importer import FOLDERS
+from harness.small_disk import small_disk
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
@@ -21,19 +21,7 @@ if TYPE_CHECKING:
 
     from faults.scene import Scene
 
-SIZE = "size=8m,nr_inodes=400"
 FLOW_TIMEOUT_S = 30
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Lay a small file system over a folder, which must be empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["/usr/bin/umount", "-l", folder], check=True)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_the_archive_is_killed_when_the_importer_is_about_to(
     call = recorded[Step(FIRST, name, 2 if name == "ask the archive" else 1)]
     with (
         one.importer.running() as process,
-        strace.traced(strace.newest_thread(process.pid), one.trace, call, "STOP"),
+        strace.traced(strace.newest_thread(process.pid), one.trace, call, "signal=STOP"),
     ):
         one.dropped.drop(one.importer)
         wait_until(lambda: is_stopped(process.pid), FLOW_TIMEOUT_S, "it is stopped in a request")
