@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from faults.end_state import Archive, faults
-from faults.scene import Scene, packed_trial, trial
-from faults.steps import middle
+from faults.scene import Scene, packed_trial, record, trial
 from faults.submission import File, Submission
-from harness import strace
 from harness.own_importer import own_importer
 from harness.phantom import Identity, ct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faults.scene import Trial
     from faults.steps import Step
     from harness.stack import Stack
     from harness.strace import Call
@@ -44,22 +41,10 @@ def scene(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
 @pytest.fixture(scope="session")
 def recorded(scene: Scene) -> dict[Step, Call]:
     """Provide the steps of a worker that nothing disturbs, each with the call in its middle."""
-    return undisturbed(trial(scene))
+    return record(trial(scene))
 
 
 @pytest.fixture(scope="session")
 def recorded_unpacking(scene: Scene) -> dict[Step, Call]:
     """Provide the same of a worker that gets a zip file."""
-    return undisturbed(packed_trial(scene))
-
-
-def undisturbed(one: Trial) -> dict[Step, Call]:
-    """Follow a worker to its end."""
-    with (
-        one.importer.running() as process,
-        strace.traced(strace.newest_thread(process.pid), one.trace),
-    ):
-        one.dropped.drop(one.importer)
-        one.importer.come_to_an_end(process, one.files)
-    assert one.faults() == []
-    return {step: middle(calls) for step, calls in one.steps().items()}
+    return record(packed_trial(scene))

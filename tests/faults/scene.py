@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faults.end_state import faults
-from faults.steps import Step, steps
+from faults.steps import Step, middle, steps
 from faults.submission import packed, submission
 from harness import strace
 from harness.own_importer import own_importer
+from harness.small_disk import small_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from faults.end_state import Archive
@@ -77,3 +80,23 @@ def packed_trial(scene: Scene) -> Trial:
     """Make an importer that gets a zip file."""
     plain = trial(scene)
     return replace(plain, dropped=packed(plain.dropped.clinic, "export"))
+
+
+@contextmanager
+def trial_apart(scene: Scene) -> Iterator[Trial]:
+    """Make one whose processed/ lies on another file system."""
+    one = trial(scene)
+    with small_disk(one.importer.files / "processed"):
+        yield one
+
+
+def record(one: Trial) -> dict[Step, Call]:
+    """Return the steps of a worker that nothing disturbs, each with the call in its middle."""
+    with (
+        one.importer.running() as process,
+        strace.traced(strace.newest_thread(process.pid), one.trace),
+    ):
+        one.dropped.drop(one.importer)
+        one.importer.come_to_an_end(process, one.files)
+    assert one.faults() == []
+    return {step: middle(calls) for step, calls in one.steps().items()}

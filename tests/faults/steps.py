@@ -46,6 +46,12 @@ _CALLS = (
     ("sync the journal", "fdatasync|fsync", r"journal\.sqlite"),
     ("", "mkdirat", r"EEXIST"),
     ("make a folder", "mkdirat", r""),
+    ("create the copy", "openat", r"\.copy\.part\", O_RDWR"),
+    ("write the copy", "write", r"\.copy\.part>"),
+    ("sync the copy", "fsync", r"\.copy\.part>"),
+    ("compare the copy", "pread64", r"\.copy\.part>"),
+    ("name the copy", "linkat", r"\.copy\.part\""),
+    ("unlink the passing name", "unlinkat", r"\.copy\.part\""),
     ("create the reason", "openat", r"\.part\", O_WRONLY"),
     ("write the reason", "write", r"\.part>"),
     ("sync the reason", "fsync", r"\.part>"),
@@ -65,10 +71,10 @@ _CALLS = (
     # Why a file was put off, for explain: nothing waits for it.
     ("", "openat|read|pread64|pwrite64|fdatasync|fsync|unlink", r"delays\.sqlite"),
 )
-NAMES = (
-    *dict.fromkeys(name for name, _, _ in _CALLS if name and name not in UNPACKING),
-    "hear of the image",
-)
+_ALL = (*dict.fromkeys(name for name, _, _ in _CALLS if name), "hear of the image")
+# Only where processed/ lies on another file system.
+COPY_NAMES = tuple(name for name in _ALL if name.endswith((" the copy", "passing name")))
+NAMES = tuple(name for name in _ALL if name not in (*COPY_NAMES, *UNPACKING))
 _QUESTIONS = ("fetch a token", "ask the archive")
 _SENDING = ("begin to send", "send the image")
 _SOURCE = re.compile(r'"([^"/]+)", O_RDONLY\|O_NONBLOCK')

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from faults.scene import packed_trial, trial
-from faults.steps import NAMES, UNPACKING, Step, middle
+from faults.scene import packed_trial, record, trial, trial_apart
+from faults.steps import COPY_NAMES, NAMES, UNPACKING, Step, middle
 from harness import strace
 from harness.strace import Call
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from faults.scene import Scene, Trial
     from harness.own_importer import Process
@@ -51,6 +53,14 @@ def killed_at(make: Callable[[], Trial], step: Step, call: Call) -> list[str]:
     return ["it was never killed there"]
 
 
+def killed_at_each(make: Callable[[], Trial], wanted: Mapping[Step, Call]) -> dict[Step, list[str]]:
+    """Return what is wrong after a kill at each of these steps."""
+    # Each of them waits more than it computes.
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        found = pool.map(lambda item: killed_at(make, *item), wanted.items())
+        return dict(zip(wanted, found, strict=True))
+
+
 def killed_before_the_end(one: Trial, process: Process) -> bool:
     """Wait until an importer is killed, or has done all."""
     wait_until(
@@ -66,25 +76,42 @@ def killed_before_the_end(one: Trial, process: Process) -> bool:
 def ends(scene: Scene, recorded: dict[Step, Call]) -> dict[Step, list[str]]:
     """Provide what is wrong after a kill at each step."""
     wanted = {step: call for step, call in recorded.items() if step.file in FILES}
-    return killed_at_all(lambda: trial(scene), wanted)
+    return killed_at_each(partial(trial, scene), wanted)
 
 
 @pytest.fixture(scope="module")
 def unpacking_ends(scene: Scene, recorded_unpacking: dict[Step, Call]) -> dict[Step, list[str]]:
     """Provide what is wrong after a kill at each step of unpacking a zip file."""
     wanted = {step: call for step, call in recorded_unpacking.items() if step.file == "study.zip"}
-    return killed_at_all(lambda: packed_trial(scene), wanted)
+    return killed_at_each(partial(packed_trial, scene), wanted)
 
 
-def killed_at_all(make: Callable[[], Trial], wanted: dict[Step, Call]) -> dict[Step, list[str]]:
-    """Kill an importer at each step; each of them waits more than it computes."""
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda item: killed_at(make, *item), wanted.items())
-        return dict(zip(wanted, found, strict=True))
+@pytest.fixture(scope="module")
+def ends_apart(scene: Scene) -> Iterator[dict[Step, list[str]]]:
+    """Provide the same of the steps that another file system for processed/ brings."""
+    with ExitStack() as disks:
+
+        def make() -> Trial:
+            return disks.enter_context(trial_apart(scene))
+
+        found = record(make())
+        yield killed_at_each(make, {s: call for s, call in found.items() if s.name in COPY_NAMES})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_when_about_to(ends: dict[Step, list[str]], name: str) -> None:
+    assert_well(ends, name)
+
+
+@pytest.mark.parametrize("name", COPY_NAMES)
+def test_killed_on_the_way_to_another_file_system_when_about_to(
+    ends_apart: dict[Step, list[str]], name: str
+) -> None:
+    assert_well(ends_apart, name)
+
+
+def assert_well(ends: dict[Step, list[str]], name: str) -> None:
+    """Fail unless there were kills in steps of this name and each of them ended well."""
     killed = {str(step): found for step, found in ends.items() if step.name == name}
     assert killed, f"no step is named so: {sorted({step.name for step in ends})}"
     assert {step: found for step, found in killed.items() if found} == {}

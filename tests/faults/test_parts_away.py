@@ -60,7 +60,7 @@ def test_the_archive_is_killed_when_the_importer_is_about_to(
     call = next(recorded[step] for step in sending if step.name == name)
     with (
         one.importer.running() as process,
-        strace.traced(strace.newest_thread(process.pid), one.trace, call, "STOP"),
+        strace.traced(strace.newest_thread(process.pid), one.trace, call, "signal=STOP"),
     ):
         one.dropped.drop(one.importer)
         wait_until(lambda: is_stopped(process.pid), FLOW_TIMEOUT_S, "it is stopped in a request")

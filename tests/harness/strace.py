@@ -45,16 +45,21 @@ def newest_thread(pid: int) -> int:
 
 @contextmanager
 def traced(
-    thread: int, output: Path, at: Call | None = None, give: str = "KILL", path: Path | None = None
+    thread: int,
+    output: Path,
+    at: Call | None = None,
+    fault: str = "signal=KILL",
+    path: Path | None = None,
 ) -> Iterator[None]:
     """Write down a thread's calls from now on, those on a path only if one is given.
 
-    At one of them its process is given a signal; a call at which it is killed is not done.
+    At one of them a fault is injected: its process is given a signal, or it fails with an error.
+    A call at which a process is killed is not done.
     """
     argv = ["strace", "-qq", "-yy", "-s", "64", "-p", str(thread), "-o", str(output)]
     argv += ["-e", f"trace={','.join((*CALLS, 'close') if path else CALLS)}", "-e", "signal=none"]
     if at:
-        argv += ["-e", f"inject={at.name}:signal={give}:when={at.number}"]
+        argv += ["-e", f"inject={at.name}:{fault}:when={at.number}"]
     if path:
         argv += ["-P", str(path)]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as tracer:

@@ -16,8 +16,8 @@ import requests
 from dicom_importer.access import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Token
 from dicom_importer.coerce import CHUNK_BYTES, Body
 from dicom_importer.header import Header
+from dicom_importer.in_flight import InFlight
 from dicom_importer.reasons import Rejected, Unavailable
-from dicom_importer.room import Room
 from dicom_importer.stow import Multipart, SendingBroke, read_answer, retry_after_s
 
 # The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
@@ -54,11 +54,13 @@ class Held:
 class Archive:
     """Orthanc over HTTP; every method raises Unavailable when it cannot answer."""
 
-    def __init__(self, session: requests.Session, url: str, token: Token, room: Room) -> None:
+    def __init__(
+        self, session: requests.Session, url: str, token: Token, in_flight: InFlight
+    ) -> None:
         self._session = session
         self._url = url
         self._token = token
-        self._room = room
+        self._in_flight = in_flight
 
     def store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
         """Send one instance and return its MD5; raises Refused, Rejected and SendingBroke.
@@ -66,7 +68,7 @@ class Archive:
         The status code is only a hint (400 for all but one stored, 200 for an older object kept):
         what counts is the answer's entry for this instance.
         """
-        with self._room.taken(body.length, alive):
+        with self._in_flight.taken(body.length, alive):
             return self._store(header, body, descriptor, alive)
 
     def _store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:

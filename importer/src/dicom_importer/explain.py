@@ -7,18 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_importer import delays, files, places, scan
+from dicom_importer import delays, files, places, room, scan
 from dicom_importer.config import Config
 from dicom_importer.files import Place, Seen
 from dicom_importer.filing import Folders
 from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS
 from dicom_importer.records import Row
-
-_WORDS = {
-    "the archive is full": "The archive is full.",
-    "NoRoom": "There is no room on the inbox's disk to unpack it.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,9 @@ def _waiting(desk: _Desk, place: Place, here: Seen, rows: list[Row]) -> Iterator
             f"It was put off {delay.times} times, last at {delay.at} for {delay.delay_s:.0f} s:"
             f" {_because(delay.cause)}"
         )
+        yield from room.warnings(desk.config)
     elif row is None:
+        yield from room.warnings(desk.config)
         cooldown_s, steady_s = desk.config.cooldown_s, desk.config.steady_traffic_s
         yield (
             f"It waits until nothing in its folder has changed for the cool-down of {cooldown_s:.0f} s"
@@ -170,8 +167,8 @@ def _because(cause: str) -> str:
         return f"The archive does not answer ({cause})."
     if cause.startswith("sending"):
         return f"The connection broke while it was sent ({cause})."
-    if cause in _WORDS:
-        return _WORDS[cause]
+    if cause.endswith(" full"):
+        return f"{cause.capitalize()}."
     return f"The importer could not go on with it ({cause}); its log says more."
 
 

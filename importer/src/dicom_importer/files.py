@@ -1,6 +1,7 @@
 """Opens and moves files below a root without following symlinks or overwriting a name."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from dicom_importer import transfer
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a pipe that was swapped in would wait for its writer.
@@ -23,6 +26,11 @@ class Seen:
     size_bytes: int
     mtime_ns: int
     inode: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What a copy has in common with it."""
+        return self.size_bytes, self.mtime_ns
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -105,34 +113,49 @@ def look(place: Place) -> Seen | None:
     return seen(status) if stat.S_ISREG(status.st_mode) else None
 
 
+def holds(place: Place, version: Seen) -> bool:
+    """Say whether this version of a file was moved to this place; raises OSError.
+
+    Not by its inode: on another file system it lies as a copy.
+    """
+    there = look(place)
+    return there is not None and transfer.same_version(there.key, version.key)
+
+
 def move(source: Place, target: Place) -> None:
     """Move a file to a name that is free; raises FileExistsError.
 
-    A link and an unlink, since rename overwrites. Done again after an interruption, it goes on
-    where it was; both folders and the file are on disk before the old name goes.
+    A link and an unlink, since rename overwrites; to another file system a copy. Done again after
+    an interruption, it goes on where it was; both folders and the file are on disk before the old
+    name goes.
     """
     with parent(source) as from_folder, parent(target, create=True) as to_folder:
         try:
-            os.link(
-                source.name,
-                target.name,
-                src_dir_fd=from_folder,
-                dst_dir_fd=to_folder,
-                follow_symlinks=False,
-            )
-        except FileExistsError:
-            there = os.stat(target.name, dir_fd=to_folder, follow_symlinks=False)
-            here = os.stat(source.name, dir_fd=from_folder, follow_symlinks=False)
-            if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            _link(from_folder, source.name, to_folder, target.name)
+        except OSError as error:
+            # A name that is taken may be that of our own copy.
+            if error.errno not in (errno.EXDEV, errno.EEXIST):
                 raise
-        descriptor = os.open(target.name, _FILE, dir_fd=to_folder)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.fsync(to_folder)
+            transfer.copy(from_folder, source.name, to_folder, target.name)
         os.unlink(source.name, dir_fd=from_folder)
         os.fsync(from_folder)
+
+
+def _link(from_folder: int, source: str, to_folder: int, target: str) -> None:
+    """Give a file a second name that is on disk when this returns."""
+    try:
+        os.link(source, target, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
+    except FileExistsError:
+        there = os.stat(target, dir_fd=to_folder, follow_symlinks=False)
+        here = os.stat(source, dir_fd=from_folder, follow_symlinks=False)
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            raise
+    descriptor = os.open(target, _FILE, dir_fd=to_folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.fsync(to_folder)
 
 
 def write(place: Place, content: bytes) -> None:

@@ -18,7 +18,7 @@ ERROR_SUFFIX = ".error.json"
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The three folders, on one file system."""
+    """The three folders, best on one file system: then nothing is copied."""
 
     inbox: Path
     processed: Path
@@ -63,7 +63,7 @@ def move(journal: Journal, folders: Folders, row: Row) -> tuple[Row, bool]:
         here = files.look(source)
         if here != row.arrival.seen:
             # Gone by our own hand before an interruption, or by somebody else's.
-            return row, files.look(target) != row.arrival.seen
+            return row, not files.holds(target, row.arrival.seen)
         if row.decision.verdict.reason:
             files.write(target.sibling(target.name + ERROR_SUFFIX), error_json(row))
         try:

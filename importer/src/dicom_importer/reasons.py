@@ -120,6 +120,15 @@ class Unavailable(Exception):  # noqa: N818
         self.heard = heard
 
 
+class NoRoom(Exception):  # noqa: N818
+    """A disk has too little room: for anything (paused), or for this file."""
+
+    def __init__(self, place: str, *, paused: bool) -> None:
+        super().__init__(place)
+        self.place = place
+        self.paused = paused
+
+
 class Busy(Exception):  # noqa: N818
     """Another file in flight must be settled first."""
 
@@ -130,10 +139,6 @@ class Changed(Exception):  # noqa: N818
 
 class Growing(Exception):  # noqa: N818
     """What lies there may be only the beginning: it is judged when it had time to go on."""
-
-
-class NoRoom(OSError):  # noqa: N818
-    """The inbox's disk has no room to unpack a file; it stays until there is."""
 
 
 class Stopping(Exception):  # noqa: N818

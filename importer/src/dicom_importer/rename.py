@@ -1,13 +1,17 @@
-"""Moves a file in one atomic step that never overwrites: interrupted, it has happened or it has not."""
+"""Moves a file in one atomic step that never overwrites: interrupted, it has happened or it has not.
+
+Only to another file system it is a copy: interrupted, the file may be in both places.
+"""
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_importer import files
+from dicom_importer import files, transfer
 from dicom_importer.files import Place
 
 _NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2), which Python has no function for
@@ -25,7 +29,10 @@ def rename(source: Place, target: Place) -> None:
         names = os.fsencode(source.name), os.fsencode(target.name)
         if libc.renameat2(from_folder, names[0], to_folder, names[1], _NOREPLACE):
             code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+            if code != errno.EXDEV:
+                raise OSError(code, os.strerror(code))
+            transfer.copy(from_folder, source.name, to_folder, target.name)
+            os.unlink(source.name, dir_fd=from_folder)
         os.fsync(to_folder)
         os.fsync(from_folder)
 

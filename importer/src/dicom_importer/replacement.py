@@ -164,7 +164,7 @@ def _file(desk: Desk, plans: tuple[Plan, ...], index: int) -> tuple[Plan, ...]:
             todo = dataclasses.replace(todo, target=free.path)
             plans = (*plans[:index], todo, *plans[index + 1 :])
             plan.commit(desk.state, plans)
-    if files.look(Place(desk.folders.processed, todo.target)) != todo.arrival.seen:
+    if not files.holds(Place(desk.folders.processed, todo.target), todo.arrival.seen):
         return plans  # somebody took it away
     places.forget_reason(source)
     row = places.record(desk.journal, Place(desk.folders.processed, todo.target), failed=False)

@@ -18,6 +18,7 @@ from dicom_importer.config import Config
 from dicom_importer.delays import DELAYS, Delays
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
+from dicom_importer.in_flight import InFlight
 from dicom_importer.instance import Limits
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import JOURNAL, Journal
@@ -55,6 +56,7 @@ class Service:
         self.stop = threading.Event()
         self.wake = threading.Event()
         self.metrics = Metrics()
+        self.room = Room(config, self.metrics)
         config.state_dir.mkdir(parents=True, exist_ok=True)
         spool = config.state_dir / "spool"
         spool.mkdir(exist_ok=True)
@@ -78,7 +80,7 @@ class Service:
             session,
             config.orthanc_url,
             Token(session, config.token_url, client, monotonic),
-            Room(config.max_instance_bytes),
+            InFlight(config.max_instance_bytes),
         )
         context = Context(
             archive,
@@ -107,6 +109,7 @@ class Service:
             self.queue,
             self.metrics,
             self._filed,
+            room=self.room,
             patience_s=(PATIENCE_COOLDOWNS - 1) * config.cooldown_s,
             unpacked_bytes=config.max_unpacked_bytes,
             monotonic=monotonic,
@@ -131,13 +134,19 @@ class Service:
         with self._settle_lock:
             pending = sum(settler.pending for settler in self._settlers.values())
         return web.Health(
-            self.worker.archive_up, self._inbox_there, self._journal_works, beating, pending
+            self.worker.archive_up,
+            self._inbox_there,
+            self._journal_works,
+            beating,
+            self.room.paused,
+            pending,
         )
 
     def sweep(self) -> float:
         """Walk the inboxes once and offer what is ready; returns seconds until the next time."""
         began = self.monotonic()
         wait_s = self.config.sweep_interval_s
+        self.room.look()
         try:
             clinics = scan.clinics(self.config.inbox_dir)
             # Every clinic gone at once is a mount that is away.

@@ -9,8 +9,8 @@ import requests
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
 from dicom_importer.config import Config
+from dicom_importer.in_flight import InFlight
 from dicom_importer.instance import Limits
-from dicom_importer.room import Room
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def archive(config: Config) -> Iterator[Archive]:
         session.trust_env = False
         client = config.client_id, config.client_secret_file
         token = Token(session, config.token_url, client, time.monotonic)
-        yield Archive(session, config.orthanc_url, token, Room(config.max_instance_bytes))
+        yield Archive(session, config.orthanc_url, token, InFlight(config.max_instance_bytes))
 
 
 def limits(config: Config) -> Limits:

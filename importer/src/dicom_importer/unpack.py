@@ -77,7 +77,7 @@ def _check(file: BinaryIO, where: zipped.Directory, clinic: Path, limit_bytes: i
         raise NotDicom("empty", "The zip file holds no file.")
     room = os.statvfs(clinic)
     if room.f_bavail * room.f_frsize < size_bytes + count * _BLOCK_BYTES:
-        raise NoRoom(f"{size_bytes} bytes to unpack")
+        raise NoRoom("inbox", paused=False)
     return count
 
 

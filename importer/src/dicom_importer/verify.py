@@ -111,7 +111,7 @@ def _latest(rows: list[Row]) -> list[Row]:
 def _image(desk: _Desk, study: Study, row: Row, count: _Count) -> str:
     """Say in what an image differs from what was imported, nothing when in nothing."""
     place = desk.folders.target(row)
-    if files.look(place) != row.arrival.seen:
+    if not files.holds(place, row.arrival.seen):
         count.looked_for += 1
         held = desk.archive.instances(row.identity.sop_uid)
         there = any(desk.archive.instance_study(one) == study.id for one in held)

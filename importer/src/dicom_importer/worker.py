@@ -16,8 +16,18 @@ from dicom_importer.filing import Folders
 from dicom_importer.flow import Decide, Finish, Flow
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.metrics import Metrics
-from dicom_importer.reasons import Busy, Changed, Failure, Growing, NotDicom, Stopping, Unavailable
+from dicom_importer.reasons import (
+    Busy,
+    Changed,
+    Failure,
+    Growing,
+    NoRoom,
+    NotDicom,
+    Stopping,
+    Unavailable,
+)
 from dicom_importer.records import Identity, Row, Verdict
+from dicom_importer.room import Room
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
@@ -26,6 +36,8 @@ FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 # As long as an archive may ask to be left alone.
 MAX_ASKED_S = 600.0
+# How often a nearly full disk is looked at again.
+ROOM_DELAY_S = 10.0
 TAKE_TIMEOUT_S = 5.0
 
 
@@ -40,6 +52,7 @@ class Worker:
         metrics: Metrics,
         filed: Callable[[Arrival], None],
         *,
+        room: Room,
         patience_s: float = 0.0,
         unpacked_bytes: int = 0,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -49,6 +62,7 @@ class Worker:
         self._folders = folders
         self._queue = queue
         self._metrics = metrics
+        self._room = room
         self._filed = filed
         self._jitter = jitter
         self._monotonic = monotonic
@@ -130,6 +144,10 @@ class Worker:
         except Unavailable as absence:
             self._pause(absence)
             self._later(job, absence.cause, self._delay_s(self._refusals(job)))
+        except NoRoom as lack:
+            if lack.paused:
+                self._queue.pause(ROOM_DELAY_S)
+            self._later(job, f"the disk of {lack.place} is nearly full", ROOM_DELAY_S)
         except (OSError, sqlite3.Error) as error:
             # Our own disk: full, read-only or failing. Nothing is lost while nothing is moved.
             log.trace("disk", error, clinic=job.arrival.clinic)
@@ -141,6 +159,7 @@ class Worker:
     def _import(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:
         row = self._context.journal.find(job.arrival)
         if row is None or row.state == "sending":
+            self._room.check(job.arrival.seen.size_bytes)
             row = yield from self._decide(job, row, absent)
         row = yield from self._file(row)
         clinic = row.arrival.clinic

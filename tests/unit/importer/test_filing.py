@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,6 @@ from dicom_importer.records import Decision, Identity, Row, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOW = datetime(2026, 11, 24, 23, 59, 59, tzinfo=UTC)
 REJECTED = Verdict("rejected", "truncated", "3 bytes are missing")
@@ -203,3 +205,59 @@ def test_the_part_file_of_a_reason_is_replaced_not_left(tmp_path: Path) -> None:
     for content in (b"1", b"2"):
         files.write(Place(tmp_path, "a/b.json"), content)
     assert [p.read_bytes() for p in (tmp_path / "a").iterdir()] == [b"2"]
+
+
+@pytest.fixture
+def elsewhere(folders: Folders) -> Iterator[Folders]:
+    """Provide the folders with processed/ on another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert Path(folder).stat().st_dev != folders.inbox.stat().st_dev
+        yield replace(folders, processed=Path(folder))
+
+
+def test_to_another_file_system_a_file_is_copied_whole(
+    journal: Journal, elsewhere: Folders
+) -> None:
+    row = decide(journal, elsewhere, "export/one.dcm", Verdict("success"))
+    filing.file_away(journal, elsewhere, row)
+    (filed,) = (path for path in elsewhere.processed.rglob("*") if path.is_file())
+    assert filed == elsewhere.processed / "clinic-a/2026-11-24/export/one.dcm"
+    assert filed.read_text() == "export/one.dcm"
+    assert filed.stat().st_mtime_ns == row.arrival.seen.mtime_ns
+    assert not (elsewhere.inbox / "clinic-a/export/one.dcm").exists()
+    assert journal.past.history("clinic-a", "export/one.dcm")[0].state == "done"
+
+
+def test_a_copy_whose_source_is_gone_already_counts_as_filed(
+    journal: Journal, elsewhere: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = decide(journal, elsewhere, "one.dcm", Verdict("success"))
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "finish", lambda *_, **__: None)
+        filing.file_away(journal, elsewhere, row)
+    filing.file_away(journal, elsewhere, row)
+    assert [row.state for row in journal.past.history("clinic-a", "one.dcm")] == ["done"]
+
+
+def test_another_file_under_the_name_of_a_copy_is_left_as_it_is(
+    journal: Journal, elsewhere: Folders
+) -> None:
+    row = decide(journal, elsewhere, "one.dcm", Verdict("success"))
+    taken = elsewhere.processed / row.decision.target
+    taken.parent.mkdir(parents=True)
+    taken.write_text("another")
+    filing.file_away(journal, elsewhere, row)
+    assert taken.read_text() == "another"
+    assert taken.with_name("one (2).dcm").read_text() == "one.dcm"
+    assert sorted(path.name for path in taken.parent.iterdir()) == ["one (2).dcm", "one.dcm"]
+
+
+def test_a_copy_that_differs_is_removed_and_the_source_stays(
+    journal: Journal, elsewhere: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = decide(journal, elsewhere, "one.dcm", Verdict("success"))
+    monkeypatch.setattr("os.write", lambda _, data: len(data))
+    with pytest.raises(OSError, match="the copy differs"):
+        filing.file_away(journal, elsewhere, row)
+    assert not [path for path in elsewhere.processed.rglob("*") if path.is_file()]
+    assert (elsewhere.inbox / "clinic-a/one.dcm").read_text() == "one.dcm"
