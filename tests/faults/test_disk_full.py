@@ -12,7 +12,7 @@ import pytest
 from faults.scene import trial
 from harness.drop import remaining
 from harness.own_importer import FOLDERS
-from harness.small_disk import small_disk
+from harness.small_disk import SIZE_BYTES, small_disk
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
@@ -47,6 +47,26 @@ def until_full(write: Callable[[int], object]) -> None:
             if error.errno == errno.ENOSPC:
                 return
             raise
+
+
+def test_intake_pauses_before_a_disk_is_full_and_goes_on_by_itself(scene: Scene) -> None:
+    low, high = SIZE_BYTES // 4, SIZE_BYTES // 2
+    one = trial(scene, MIN_FREE_BYTES=str(low), RESUME_FREE_BYTES=str(high))
+    importer = one.importer
+    disk = importer.files / "processed"
+    with small_disk(disk):
+        filler = disk / "filler"
+        filler.write_bytes(bytes(SIZE_BYTES - low + 1))
+        with importer.running() as process:
+            one.dropped.drop(importer)
+            paused = '"disk of processed is nearly full"'
+            wait_until(lambda: "intake_paused" in importer.tail(), FLOW_TIMEOUT_S, paused)
+            wait_until(lambda: "nearly full" in importer.tail(), FLOW_TIMEOUT_S, paused)
+            assert len(remaining(importer.inbox)) == one.files
+            filler.unlink()
+            importer.come_to_an_end(process, one.files)
+        assert "intake_resumed" in importer.log.read_text()
+        assert one.faults() == []
 
 
 # What the importer says when it meets it, by what lies on the disk.

@@ -131,6 +131,7 @@ def own_importer(root: Path, stack: Stack, **changes: str) -> OwnImporter:
     token = f"{backend_url(stack, 'keycloak')}/auth/realms/dicom/protocol/openid-connect/token"
     secret = stack.podman_settings.data_dir / "secrets" / "importer.orthanc_api_secret"
     settings = read_env(TOP / "podman" / "importer" / "importer.conf") | {
+        "ARCHIVE_DIR": str(stack.podman_settings.data_dir / "dicom"),
         "AUDIT_FILE": str(result.audit),
         "CLIENT_SECRET_FILE": str(secret),
         "COOLDOWN_S": "0.2",
@@ -138,6 +139,8 @@ def own_importer(root: Path, stack: Stack, **changes: str) -> OwnImporter:
         "INBOX_DIR": str(result.inbox),
         "LISTEN_HOST": "127.0.0.1",
         "LISTEN_PORT": "0",
+        # The tests' disks are small.
+        "MIN_FREE_BYTES": "0",
         "ORTHANC_URL": backend_url(stack, "orthanc"),
         "PROCESSED_DIR": str(result.files / "processed"),
         "STATE_DIR": str(root / "state"),

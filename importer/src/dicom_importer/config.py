@@ -16,6 +16,7 @@ class ConfigError(ValueError):
 class Config:
     """Every setting, named as its key in lower case; importer.conf says what each one does."""
 
+    archive_dir: Path
     audit_file: Path
     client_id: str
     client_secret_file: Path
@@ -27,9 +28,11 @@ class Config:
     listen_host: str
     listen_port: int
     max_instance_bytes: int
+    min_free_bytes: int
     orthanc_url: str
     processed_dir: Path
     processed_retention_days: int
+    resume_free_bytes: int
     state_dir: Path
     steady_traffic_s: float
     sweep_interval_s: float
@@ -46,7 +49,10 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
     values |= {key: environment[key] for key in known & environment.keys()}
     if missing := sorted(known - values.keys()):
         raise ConfigError(f"{path}: set {', '.join(missing)}")
+    if _whole(values, "RESUME_FREE_BYTES", 0) < _whole(values, "MIN_FREE_BYTES", 0):
+        raise ConfigError("RESUME_FREE_BYTES must not be below MIN_FREE_BYTES")
     return Config(
+        archive_dir=Path(values["ARCHIVE_DIR"]),
         audit_file=Path(values["AUDIT_FILE"]),
         client_id=values["CLIENT_ID"],
         client_secret_file=Path(values["CLIENT_SECRET_FILE"]),
@@ -58,9 +64,11 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
         listen_host=values["LISTEN_HOST"],
         listen_port=_whole(values, "LISTEN_PORT", 0),
         max_instance_bytes=_whole(values, "MAX_INSTANCE_BYTES", 1),
+        min_free_bytes=_whole(values, "MIN_FREE_BYTES", 0),
         orthanc_url=values["ORTHANC_URL"].rstrip("/"),
         processed_dir=Path(values["PROCESSED_DIR"]),
         processed_retention_days=_whole(values, "PROCESSED_RETENTION_DAYS", 1),
+        resume_free_bytes=_whole(values, "RESUME_FREE_BYTES", 0),
         state_dir=Path(values["STATE_DIR"]),
         steady_traffic_s=_seconds(values, "STEADY_TRAFFIC_S"),
         sweep_interval_s=_seconds(values, "SWEEP_INTERVAL_S"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_importer import delays, files, places, scan
+from dicom_importer import delays, files, places, room, scan
 from dicom_importer.config import Config
 from dicom_importer.files import Place, Seen
 from dicom_importer.filing import Folders
@@ -138,7 +138,9 @@ def _waiting(desk: _Desk, place: Place, here: Seen, rows: list[Row]) -> Iterator
             f"It was put off {delay.times} times, last at {delay.at} for {delay.delay_s:.0f} s:"
             f" {_because(delay.cause)}"
         )
+        yield from room.warnings(desk.config)
     elif row is None:
+        yield from room.warnings(desk.config)
         cooldown_s, steady_s = desk.config.cooldown_s, desk.config.steady_traffic_s
         yield (
             f"It waits until nothing in its folder has changed for the cool-down of {cooldown_s:.0f} s"
@@ -164,8 +166,8 @@ def _because(cause: str) -> str:
         return f"The archive does not answer ({cause})."
     if cause.startswith("sending"):
         return f"The connection broke while it was sent ({cause})."
-    if cause == "the archive is full":
-        return "The archive is full."
+    if cause.endswith(" full"):
+        return f"{cause.capitalize()}."
     return f"The importer could not go on with it ({cause}); its log says more."
 
 

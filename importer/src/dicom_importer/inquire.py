@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
-from dicom_importer import scan
+from dicom_importer import room, scan
 from dicom_importer.config import Config
 from dicom_importer.filing import ERROR_SUFFIX
 
 
 def status(config: Config) -> tuple[list[str], bool]:
-    """Return a line for each clinic, and whether nothing lies in failed/."""
+    """Return a line for each clinic and each disk that is short, and whether nothing is wrong."""
     lines, well = [], True
     for clinic in scan.clinics(config.inbox_dir):
         found = scan.walk(config.inbox_dir, clinic, scan.passing)
         failed = _failed(config.failed_dir, clinic)
         well = well and not failed and not found.unreadable
         lines.append(f"{clinic}: {len(found.files)} waiting, {failed} failed{_left_alone(found)}")
-    return lines or ["There is no clinic: no inbox has been made."], well
+    short = room.warnings(config)
+    return [*short, *(lines or ["There is no clinic: no inbox has been made."])], well and not short
 
 
 def _left_alone(found: scan.Found) -> str:

@@ -70,6 +70,17 @@ class Metrics:
             registry=registry,
         )
         self.archive_up.set(1)
+        self.intake_paused = Gauge(
+            "dicom_importer_intake_paused",
+            "1 while nothing is taken in, for a disk is nearly full",
+            registry=registry,
+        )
+        self.free_bytes = Gauge(
+            "dicom_importer_free_bytes",
+            "Room on the disk of each place that imports fill",
+            ["place"],
+            registry=registry,
+        )
         self._known: set[str] = set()
 
     def know(self, clinic: str) -> None:

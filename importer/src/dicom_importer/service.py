@@ -25,6 +25,7 @@ from dicom_importer.metrics import Metrics
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Failure, Stopping, Unavailable
 from dicom_importer.replacement import Desk
+from dicom_importer.room import Room
 from dicom_importer.settle import Settler
 from dicom_importer.storing import Context
 from dicom_importer.worker import Worker
@@ -54,6 +55,7 @@ class Service:
         self.stop = threading.Event()
         self.wake = threading.Event()
         self.metrics = Metrics()
+        self.room = Room(config, self.metrics)
         config.state_dir.mkdir(parents=True, exist_ok=True)
         spool = config.state_dir / "spool"
         spool.mkdir(exist_ok=True)
@@ -98,6 +100,7 @@ class Service:
             self.queue,
             self.metrics,
             self._filed,
+            room=self.room,
             patience_s=(PATIENCE_COOLDOWNS - 1) * config.cooldown_s,
             monotonic=monotonic,
         )
@@ -121,13 +124,19 @@ class Service:
         with self._settle_lock:
             pending = sum(settler.pending for settler in self._settlers.values())
         return web.Health(
-            self.worker.archive_up, self._inbox_there, self._journal_works, beating, pending
+            self.worker.archive_up,
+            self._inbox_there,
+            self._journal_works,
+            beating,
+            self.room.paused,
+            pending,
         )
 
     def sweep(self) -> float:
         """Walk the inboxes once and offer what is ready; returns seconds until the next time."""
         began = self.monotonic()
         wait_s = self.config.sweep_interval_s
+        self.room.look()
         try:
             clinics = scan.clinics(self.config.inbox_dir)
             # Every clinic gone at once is a mount that is away.

@@ -13,12 +13,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What /health says; the archive's being away is told but is no fault of the importer."""
+    """What /health says; an archive that is away or a full disk is told but is no fault of the importer."""
 
     archive: bool
     inbox: bool
     journal: bool
     loop: bool
+    paused: bool
     pending: int
 
     @property

@@ -14,7 +14,16 @@ from dicom_importer.filing import Folders
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import Identity, Row, Verdict
 from dicom_importer.metrics import Metrics
-from dicom_importer.reasons import Busy, Changed, Failure, Growing, Stopping, Unavailable
+from dicom_importer.reasons import (
+    Busy,
+    Changed,
+    Failure,
+    Growing,
+    NoRoom,
+    Stopping,
+    Unavailable,
+)
+from dicom_importer.room import Room
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
@@ -23,6 +32,8 @@ FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 # As long as an archive may ask to be left alone.
 MAX_ASKED_S = 600.0
+# How often a nearly full disk is looked at again.
+ROOM_DELAY_S = 10.0
 TAKE_TIMEOUT_S = 5.0
 
 
@@ -37,6 +48,7 @@ class Worker:
         metrics: Metrics,
         filed: Callable[[Arrival], None],
         *,
+        room: Room,
         patience_s: float = 0.0,
         jitter: Callable[[float, float], float] = random.uniform,
         monotonic: Callable[[], float] = time.monotonic,
@@ -45,6 +57,7 @@ class Worker:
         self._folders = folders
         self._queue = queue
         self._metrics = metrics
+        self._room = room
         self._filed = filed
         self._jitter = jitter
         self._monotonic = monotonic
@@ -124,6 +137,8 @@ class Worker:
     def _import(self, job: Job) -> None:
         row = self._context.journal.find(job.arrival)
         if row is None or row.state == "sending":
+            if not self._has_room(job):
+                return
             row = self._decide(job, row)
         row = self._file(row)
         clinic = row.arrival.clinic
@@ -132,6 +147,17 @@ class Worker:
         self._queue.done(job)
         self._context.delays.forget(job.arrival)
         self._filed(job.arrival)
+
+    def _has_room(self, job: Job) -> bool:
+        """Say whether a file may be taken in; if not, it is put off, and the others when intake is paused."""
+        try:
+            self._room.check(job.arrival.seen.size_bytes)
+        except NoRoom as lack:
+            if lack.paused:
+                self._queue.pause(ROOM_DELAY_S)
+            self._later(job, f"the disk of {lack.place} is nearly full", ROOM_DELAY_S)
+            return False
+        return True
 
     def _patience_left_s(self, job: Job) -> float:
         return job.ready_at + self._patience_s - self._monotonic()

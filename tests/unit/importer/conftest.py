@@ -104,6 +104,7 @@ class Importer:
 def settings(root: Path, url: str) -> Config:
     """Return settings for a folder of the test's own."""
     return Config(
+        archive_dir=root / "archive",
         audit_file=root / "import.jsonl",
         client_id="orthanc-api",
         client_secret_file=root / "secret",
@@ -115,9 +116,11 @@ def settings(root: Path, url: str) -> Config:
         listen_host="127.0.0.1",
         listen_port=0,
         max_instance_bytes=1 << 24,
+        min_free_bytes=0,
         orthanc_url=url,
         processed_dir=root / "processed",
         processed_retention_days=30,
+        resume_free_bytes=0,
         state_dir=root / "state",
         steady_traffic_s=600.0,
         sweep_interval_s=60.0,
