@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.own_importer import backend_url
+from harness.people import service_token
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
@@ -79,19 +81,27 @@ def cut_at_commit(stack: Stack, cutter: Cutter) -> Iterator[None]:
         try:
             # It ends before the redirection does: what says farewell needs the way back.
             with _served(listener, cutter):
-                _connections(stack, "pg_terminate_backend(pid)")
+                _drop_connections(stack)
                 yield
         finally:
             subprocess.run([*iptables, "-D", *rule], check=True)
-    wait_until(lambda: _connections(stack, "pid"), RETURN_TIMEOUT_S, "Orthanc connects again")
+    # It connects anew when it is asked, and not before.
+    wait_until(lambda: _answers(stack), RETURN_TIMEOUT_S, "Orthanc answers from its database")
 
 
-def _connections(stack: Stack, column: str) -> str:
-    """Ask PostgreSQL something of each connection that Orthanc has."""
-    query = f"SELECT {column} FROM pg_stat_activity WHERE usename = 'orthanc'"  # noqa: S608 - every text is of this file
-    done = stack.exec("postgresql", "psql", "-U", "postgres", "-Atc", query)
+def _answers(stack: Stack) -> bool:
+    """Say whether Orthanc finds out that it holds no such thing."""
+    headers = {"Authorization": f"Bearer {service_token(stack, 'orthanc-api')}"}
+    with stack.session() as session:
+        url = f"{backend_url(stack, 'orthanc')}/tools/lookup"
+        return session.post(url, data="1.2.3", headers=headers).ok
+
+
+def _drop_connections(stack: Stack) -> None:
+    """Have Orthanc connect anew."""
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'orthanc'"
+    done = stack.exec("postgresql", "psql", "-U", "postgres", "-qc", query)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def _listener(namespace: Path, address: str) -> socket.socket:
