@@ -129,15 +129,6 @@ class NoRoom(Exception):  # noqa: N818
         self.paused = paused
 
 
-class NoRoom(Exception):  # noqa: N818
-    """A disk has too little room: for anything (paused), or for this file."""
-
-    def __init__(self, place: str, *, paused: bool) -> None:
-        super().__init__(place)
-        self.place = place
-        self.paused = paused
-
-
 class Busy(Exception):  # noqa: N818
     """Another file in flight must be settled first."""
 

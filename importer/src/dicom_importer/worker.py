@@ -128,7 +128,7 @@ class Worker:
         # A file that waits for others has claimed what it will.
         flow.run(flows, context.archive, context.journal, context.claims.withdraw)
 
-    def _flow(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:
+    def _flow(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:  # noqa: C901 - each failure by its name
         try:
             yield from self._import(job, absent)
         except Changed:
