@@ -308,7 +308,7 @@ def test_without_room_it_waits(
         patched.setattr(os, "statvfs", lambda _: none)
         importer.run()
         assert file.exists()
-        assert "no room on the inbox's disk" in command(importer, capsys, "explain", file)[1]
+        assert "The disk of inbox is nearly full" in command(importer, capsys, "explain", file)[1]
     importer.run()
     importer.run()
     assert importer.counted("clinic-a") == {"success": 1, "kept": 1}
