@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak bench test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,11 @@ test: ## all tests, or a part: make test T=tests/unit
 soak: ## kill the importer a thousand times under a day's load: make soak KILLS=1000 FILES=10000
 	@podman/setup.sh --tests
 	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_killed_at_random.py
+
+bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="slices tiny"] [PEERS="importer floor"] [SCALE=0.1]
+	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
+		--rounds '$(or $(ROUNDS),5)' --sets '$(SETS)' --peers '$(PEERS)' --scale '$(or $(SCALE),1)' \
+		--largest-mb '$(or $(LARGEST_MB),1000)' $(if $(KEEP),--keep)
 
 test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
