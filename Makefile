@@ -70,7 +70,7 @@ soak: ## kill the importer a thousand times under a day's load: make soak KILLS=
 bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="slices tiny"] [PEERS="importer floor"] [SCALE=0.1]
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
 		--rounds '$(or $(ROUNDS),5)' --sets '$(SETS)' --peers '$(PEERS)' --scale '$(or $(SCALE),1)' \
-		--largest-mb '$(or $(LARGEST_MB),1000)' $(if $(KEEP),--keep)
+		--largest-mb '$(or $(LARGEST_MB),1400)' $(if $(KEEP),--keep)
 
 test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }

@@ -132,9 +132,9 @@ class Bench:
         while True:
             try:
                 self.ask("GET", "/system")
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > deadline:
-                    raise
+                    raise CommandError(f"the archive does not come back: {error}") from error
                 time.sleep(1)
             else:
                 return

@@ -54,7 +54,8 @@ def stage(settings: Settings, *, keep: bool) -> Iterator[Bench]:
         yield bench
     finally:
         podman("rm", "-f", "-i", "-t", "0", bench.container)
-        shutil.rmtree(bench.folder, ignore_errors=True)
+        # Its configuration stays with an archive that is kept, or it could never start again.
+        shutil.rmtree(bench.folder / "sets", ignore_errors=True)
         if not keep:
             down(settings)
             shutil.rmtree(data)
