@@ -17,7 +17,7 @@ from stack.settings import SettingsError, load
 from stack.shell import CommandError
 
 from bench import report, sets
-from bench.measure import Bench, Cost, Run, importer_run, peer_run, timed
+from bench.measure import Bench, Cost, Run, fill, importer_run, peer_run, timed
 from bench.peers import OURS, PEERS, Peer, curl_config
 from bench.stage import stage
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OURS_TITLE = "**the importer**: token, clinic set, verified, filed"
 START_UPS = 3
 WARM_UP = 20
+FILLING = 1000
 
 
 def tell(text: str) -> None:
@@ -80,6 +81,9 @@ def measure(
     for name, cost in start_ups.items():
         tell(f"start-up of {name}: {cost.seconds:.2f} s, CPU {cost.cpu_s:.2f} s")
     warm = make_set(bench, sets.Shape("warm-up", "", WARM_UP, 2048))
+    fill(
+        bench, PEERS[0], make_set(bench, sets.Shape("filling", "", FILLING, 2048, 10)), new_stamp()
+    )
     for name in names:
         one_run(bench, name, warm, start_ups)
     for shape in shapes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from contextlib import contextmanager
@@ -42,7 +43,18 @@ def stage(settings: Settings, *, keep: bool) -> Iterator[Bench]:
             f"{data} is not the bench's: set another DATA_DIR in {settings.env_file}"
         )
     data.mkdir(parents=True, exist_ok=True)
-    (data / MARK).touch()
+    with (data / MARK).open("a") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"another bench is running in {data}") from None
+        with _stage(bench, keep=keep):
+            yield bench
+
+
+@contextmanager
+def _stage(bench: Bench, *, keep: bool) -> Iterator[None]:
+    settings = bench.settings
     shutil.rmtree(bench.folder, ignore_errors=True)
     (bench.folder / "sets" / "nothing").mkdir(parents=True)
     try:
@@ -51,14 +63,14 @@ def stage(settings: Settings, *, keep: bool) -> Iterator[Bench]:
             _open_archive(bench)
             people.add_clinic(settings, CLINIC, "Bench")
         _start_peers(bench)
-        yield bench
+        yield
     finally:
         podman("rm", "-f", "-i", "-t", "0", bench.container)
         # Its configuration stays with an archive that is kept, or it could never start again.
         shutil.rmtree(bench.folder / "sets", ignore_errors=True)
         if not keep:
             down(settings)
-            shutil.rmtree(data)
+            shutil.rmtree(settings.data_dir)
 
 
 def _open_archive(bench: Bench) -> None:
