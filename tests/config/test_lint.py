@@ -11,7 +11,7 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 CONFIG = "importer/pyproject.toml"
-PYTHON = ("importer/src", "podman", "tests")
+PYTHON = ("bench", "importer/src", "podman", "tests")
 
 
 def tool(name: str) -> str:
@@ -40,6 +40,7 @@ def shell_scripts() -> list[str]:
     [
         ["ruff", "check", "--no-cache", "--config", CONFIG, *PYTHON],
         ["ruff", "format", "--no-cache", "--check", "--config", CONFIG, *PYTHON],
+        ["mypy", "--config-file", CONFIG, "bench"],
         ["mypy", "--config-file", CONFIG, "importer/src"],
         ["mypy", "--config-file", CONFIG, "podman/stack"],
         ["mypy", "--config-file", CONFIG, "podman/orthanc/clinic_access_plugin.py"],

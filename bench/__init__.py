@@ -1,0 +1,1 @@
+"""`make bench`: the importer beside other senders, against one archive."""
