@@ -20,6 +20,7 @@ in
       python3Packages.prometheus-client
       python3Packages.pydicom
       python3Packages.requests
+      python3Packages.urllib3
       python3Packages.watchdog
     ];
     pythonImportsCheck = ["dicom_importer"];

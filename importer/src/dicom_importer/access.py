@@ -2,9 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlencode
 
-import requests
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from dicom_importer.reasons import Unavailable
 
@@ -18,12 +22,12 @@ class Token:
 
     def __init__(
         self,
-        session: requests.Session,
+        http: PoolManager,
         url: str,
         client: tuple[str, Path],
         monotonic: Callable[[], float],
     ) -> None:
-        self._session = session
+        self._http = http
         self._url = url
         self._client = client
         self._monotonic = monotonic
@@ -46,15 +50,19 @@ class Token:
     def _fetch(self) -> None:
         name, secret_file = self._client
         try:
-            answer = self._session.post(
+            basic = make_headers(basic_auth=f"{name}:{secret_file.read_text().strip()}")
+            answer = self._http.request(
+                "POST",
                 self._url,
-                data={"grant_type": "client_credentials", "scope": "openid"},
-                auth=(name, secret_file.read_text().strip()),
-                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                body=urlencode({"grant_type": "client_credentials", "scope": "openid"}),
+                headers=basic | {"Content-Type": "application/x-www-form-urlencoded"},
+                timeout=Timeout(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                retries=False,
             )
-            answer.raise_for_status()
+            if answer.status != HTTPStatus.OK:
+                raise Unavailable(f"no token: status {answer.status}")
             grant = answer.json()
             self._value = str(grant["access_token"])
             self._until = self._monotonic() + float(grant["expires_in"]) - TOKEN_MARGIN_S
-        except (OSError, requests.RequestException, ValueError, KeyError, TypeError) as error:
+        except (OSError, HTTPError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"no token: {type(error).__name__}") from error

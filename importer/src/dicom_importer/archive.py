@@ -11,7 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import requests
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from dicom_importer.access import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Token
 from dicom_importer.coerce import CHUNK_BYTES, Body
@@ -54,10 +55,8 @@ class Held:
 class Archive:
     """Orthanc over HTTP; every method raises Unavailable when it cannot answer."""
 
-    def __init__(
-        self, session: requests.Session, url: str, token: Token, in_flight: InFlight
-    ) -> None:
-        self._session = session
+    def __init__(self, http: PoolManager, url: str, token: Token, in_flight: InFlight) -> None:
+        self._http = http
         self._url = url
         self._token = token
         self._in_flight = in_flight
@@ -76,26 +75,29 @@ class Archive:
         part = Multipart(body, descriptor, boundary, alive)
         timeout_s = STORE_TIMEOUT_S + body.length / STORE_BYTES_PER_S
         try:
-            answer = self._session.post(
+            answer = self._http.request(
+                "POST",
                 f"{self._url}/dicom-web/studies",
-                data=part,
+                body=part,
                 headers={
                     "Authorization": f"Bearer {self._token.get()}",
                     "Accept": "application/dicom+json",
                     "Content-Type": "multipart/related; type=application/dicom;"
                     f" boundary={boundary}",
+                    "Content-Length": str(len(part)),
                 },
-                timeout=(CONNECT_TIMEOUT_S, timeout_s),
+                timeout=Timeout(CONNECT_TIMEOUT_S, timeout_s),
+                retries=False,
             )
-        except requests.ConnectTimeout as error:
+        except (ConnectTimeoutError, NewConnectionError) as error:
             raise Unavailable("cannot connect") from error
-        except requests.RequestException as error:
+        except HTTPError as error:
             raise SendingBroke(f"sending: {type(error).__name__}") from error
-        if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise Rejected("too_large", f"the archive refuses {body.length} bytes")
-        if answer.status_code in _OVERLOADED:
+        if answer.status in _OVERLOADED:
             self._raise_status(answer, Unavailable)
-        if answer.status_code not in (200, 202, 400, 409):
+        if answer.status not in (200, 202, 400, 409):
             self._raise_status(answer, SendingBroke)
         read_answer(answer, header.sop_uid)
         return part.md5
@@ -120,7 +122,7 @@ class Archive:
     def md5(self, instance: str) -> str | None:
         """Return the MD5 of what is stored as this instance, None when there is none."""
         answer = self._get(f"/instances/{instance}/attachments/dicom/md5")
-        return answer.text.strip() if answer else None
+        return answer.data.decode().strip() if answer else None
 
     def study(self, uid: str) -> Study | None:
         """Return the study of this UID; with several, the clinic is none that exists."""
@@ -172,9 +174,9 @@ class Archive:
             self._raise_status(answer, Unavailable)
             try:
                 with answer:
-                    for chunk in answer.iter_content(CHUNK_BYTES):
+                    for chunk in answer.stream(CHUNK_BYTES):
                         out.write(chunk)
-            except requests.RequestException as error:
+            except HTTPError as error:
                 raise Unavailable(f"reading back: {type(error).__name__}") from error
             out.flush()
             out.seek(0)
@@ -183,7 +185,7 @@ class Archive:
     def remove(self, instance: str) -> None:
         """Remove an instance; that it is not there is as well."""
         answer = self._request("DELETE", f"/instances/{instance}")
-        if answer.status_code != HTTPStatus.NOT_FOUND:
+        if answer.status != HTTPStatus.NOT_FOUND:
             self._raise_status(answer, Unavailable)
 
     def refresh(self, study: str) -> None:
@@ -200,35 +202,36 @@ class Archive:
         answer = self._get(path)
         return _parse(answer, dict) if answer else None
 
-    def _get(self, path: str) -> requests.Response | None:
+    def _get(self, path: str) -> BaseHTTPResponse | None:
         answer = self._request("GET", path)
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
         self._raise_status(answer, Unavailable)
         return answer
 
     def _request(
         self, method: str, path: str, data: bytes | None = None, *, stream: bool = False
-    ) -> requests.Response:
+    ) -> BaseHTTPResponse:
         try:
-            return self._session.request(
+            return self._http.request(
                 method,
                 self._url + path,
-                data=data,
+                body=data,
                 headers={"Authorization": f"Bearer {self._token.get()}"},
-                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
-                stream=stream,
+                timeout=Timeout(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                preload_content=not stream,
+                retries=False,
             )
-        except requests.RequestException as error:
+        except HTTPError as error:
             raise Unavailable(f"asking: {type(error).__name__}") from error
 
-    def _raise_status(self, answer: requests.Response, kind: type[Unavailable]) -> None:
-        if answer.ok:
+    def _raise_status(self, answer: BaseHTTPResponse, kind: type[Unavailable]) -> None:
+        if answer.status < HTTPStatus.BAD_REQUEST:
             return
-        if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._token.drop()
             kind = Unavailable
-        raise kind(f"status {answer.status_code}", retry_after_s(answer))
+        raise kind(f"status {answer.status}", retry_after_s(answer))
 
 
 def identifier(patient_id: str, *uids: str) -> str:
@@ -237,7 +240,7 @@ def identifier(patient_id: str, *uids: str) -> str:
     return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
 
 
-def _parse(answer: requests.Response, kind: type[_T]) -> _T:
+def _parse(answer: BaseHTTPResponse, kind: type[_T]) -> _T:
     try:
         content = answer.json()
     except ValueError as error:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import requests
+from urllib3 import PoolManager
 
 from dicom_importer import audit, log, plan, replacement, scan, upkeep, web
 from dicom_importer.access import Token
@@ -70,16 +70,12 @@ class Service:
         self._beat = monotonic()
         self._swept_s = 0.0
         self._upkeep_due = 0.0
-        self._session = session = requests.Session()
-        session.trust_env = False
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=config.connections + 1)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
+        self._http = http = PoolManager(maxsize=config.connections + 1)
         client = config.client_id, config.client_secret_file
         archive = Archive(
-            session,
+            http,
             config.orthanc_url,
-            Token(session, config.token_url, client, monotonic),
+            Token(http, config.token_url, client, monotonic),
             InFlight(config.max_instance_bytes),
         )
         context = Context(
@@ -231,7 +227,7 @@ class Service:
         """Close the journal and the connections."""
         self.journal.close()
         self.delays.close()
-        self._session.close()
+        self._http.clear()
 
     def loop(self) -> None:
         """Sweep and tend until told to stop."""

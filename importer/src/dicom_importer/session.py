@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import requests
+from urllib3 import PoolManager
 
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
@@ -16,11 +16,10 @@ from dicom_importer.instance import Limits
 @contextlib.contextmanager
 def archive(config: Config) -> Iterator[Archive]:
     """Hold connections to the archive, with a token of the command's own."""
-    with requests.Session() as session:
-        session.trust_env = False
+    with PoolManager() as http:
         client = config.client_id, config.client_secret_file
-        token = Token(session, config.token_url, client, time.monotonic)
-        yield Archive(session, config.orthanc_url, token, InFlight(config.max_instance_bytes))
+        token = Token(http, config.token_url, client, time.monotonic)
+        yield Archive(http, config.orthanc_url, token, InFlight(config.max_instance_bytes))
 
 
 def limits(config: Config) -> Limits:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import requests
+from urllib3 import BaseHTTPResponse
 
 from dicom_importer.coerce import Body
 from dicom_importer.reasons import Unavailable
@@ -57,10 +57,10 @@ class Multipart:
         yield self._tail
 
 
-def read_answer(answer: requests.Response, sop_uid: str) -> None:
+def read_answer(answer: BaseHTTPResponse, sop_uid: str) -> None:
     """Find this instance in the answer; raises Refused and Unavailable."""
     try:
-        content = _from_xml(answer.content) if _is_xml(answer) else answer.json()
+        content = _from_xml(answer.data) if _is_xml(answer) else answer.json()
         whole = "00081199" in content
         stored = _entries(content, "00081199")
         failed = _entries(content, "00081198")
@@ -72,10 +72,10 @@ def read_answer(answer: requests.Response, sop_uid: str) -> None:
     if reason == _DUPLICATE:
         return  # somebody else was quicker: whether it is the same is seen by what is held
     if reason is None:
-        if whole and answer.status_code == HTTPStatus.BAD_REQUEST:
+        if whole and answer.status == HTTPStatus.BAD_REQUEST:
             # Orthanc names no instance that it cannot parse, it only answers 400.
             raise Refused("refused_unreadable", "")
-        raise Refused("refused", f"no word of it in an answer {answer.status_code}")
+        raise Refused("refused", f"no word of it in an answer {answer.status}")
     if reason in _OUT_OF_RESOURCES:
         raise Unavailable("the archive is full")
     if reason in _CANNOT_UNDERSTAND:
@@ -83,8 +83,8 @@ def read_answer(answer: requests.Response, sop_uid: str) -> None:
     raise Refused("refused", f"failure reason {reason:04X}")
 
 
-def _is_xml(answer: requests.Response) -> bool:
-    return answer.content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+def _is_xml(answer: BaseHTTPResponse) -> bool:
+    return answer.data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def _from_xml(content: bytes) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _attributes(parent: ET.Element) -> dict[str, Any]:
     }
 
 
-def retry_after_s(answer: requests.Response) -> float:
+def retry_after_s(answer: BaseHTTPResponse) -> float:
     """Read how long to wait, a number or a date (RFC 9110 10.2.3), 0 when it is not said."""
     wait = answer.headers.get("Retry-After", "").strip()
     if wait.isdecimal():

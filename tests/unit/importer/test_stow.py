@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-import requests
 from dicom_importer.archive import identifier
 from dicom_importer.reasons import Unavailable
 from dicom_importer.stow import Refused, read_answer
 from unit.importer.archiving import stow_answer
+from urllib3 import HTTPResponse
 
 
-def answer(status: int, body: bytes) -> requests.Response:
-    made = requests.Response()
-    made.status_code = status
-    made._content = body  # noqa: SLF001 - the only way to make one
-    return made
+def answer(status: int, body: bytes) -> HTTPResponse:
+    return HTTPResponse(body, status=status)
 
 
 @pytest.mark.parametrize("status", [200, 202, 400, 409])
