@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak fuzz bench test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak fuzz bench bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,10 @@ bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
 		--rounds '$(or $(ROUNDS),5)' --sets '$(SETS)' --peers '$(PEERS)' --scale '$(or $(SCALE),1)' \
 		--largest-mb '$(or $(LARGEST_MB),1400)' $(if $(KEEP),--keep)
+
+bench-waiting: ## what the importer takes with nothing to do and with 100,000 waiting files
+	@podman/setup.sh --tests
+	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench.waiting
 
 test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }

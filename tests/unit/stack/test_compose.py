@@ -74,15 +74,17 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     assert not [name for name in absent if (settings.data_dir / name).exists()]
 
 
-def test_every_read_only_mount_secret_and_environment_file_counts_as_input(
+def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_does_not(
     settings: Settings,
 ) -> None:
+    data = {f"${{DATA_DIR}}/{name}" for name in ("acme-challenge", "dicom")}
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)
     parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
     for name in compose.services(settings):
         found = {str(p) for p in compose.inputs(settings, name)}
         parts = [services[name] for services in parsed if name in services]
-        mounted = sum(v.endswith(":ro") for part in parts for v in part["volumes"])
+        volumes = [v.split(":") for part in parts for v in part["volumes"]]
+        mounted = sum(v[-1] == "ro" and v[0] not in data for v in volumes)
         others = [
             item for part in parts for key in ("secrets", "env_file") for item in part.get(key, ())
         ]
