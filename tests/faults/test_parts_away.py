@@ -72,7 +72,7 @@ def test_the_archive_is_killed_when_the_importer_is_about_to(
 
 
 def test_the_database_restarts_while_files_are_stored(scene: Scene) -> None:
-    one = trial(scene, slices=12, studies=3, CONNECTIONS="2")
+    one = trial(scene, slices=120, studies=3, CONNECTIONS="2")
     with one.importer.running() as process:
         one.dropped.drop(one.importer)
         wait_until(lambda: filed(one), FLOW_TIMEOUT_S, "files are stored", one.importer.tail)

@@ -1,4 +1,4 @@
-"""A clinic's backlog holds up another clinic's study by what is being sent at that moment, and no more."""
+"""A clinic's backlog holds up another clinic's study by the batches on their way at that moment, and no more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from dicom_importer.jobs import BATCH_FILES
 from harness.own_importer import own_importer
 from harness.phantom import Identity, ct
 from harness.wait import wait_until
@@ -62,7 +63,7 @@ def waited_s(stack: Stack, port: int, clinic: str) -> float:
 
 
 @pytest.mark.parametrize("connections", [1, 2])
-def test_a_backlog_holds_up_another_clinic_by_no_more_than_what_is_being_sent(
+def test_a_backlog_holds_up_another_clinic_by_no_more_than_what_is_on_its_way(
     stack: Stack, tmp_path: Path, connections: int
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -88,6 +89,6 @@ def test_a_backlog_holds_up_another_clinic_by_no_more_than_what_is_being_sent(
     with closing(sqlite3.connect(importer.root / "state" / "journal.sqlite")) as journal:
         ids = dict(journal.execute("SELECT sop_uid, id FROM file").fetchall())
     ahead = [one for one, (_, at) in found.items() if at > ready_at and ids[one] < ids[uid]]
-    # One on each connection was being sent; and it is ready from the beginning of a sweep, during
-    # which each connection may take one more before it is offered.
-    assert len(ahead) <= 2 * connections
+    # One batch on each connection was on its way; and it is ready from the beginning of a sweep,
+    # during which each connection may take one more before it is offered.
+    assert len(ahead) <= 2 * connections * BATCH_FILES
