@@ -56,8 +56,8 @@ def test_a_sync_fails_and_what_it_was_for_is_tried_again_while_the_others_go_on(
 ) -> None:
     call = next(call for step, call in recorded.items() if step.name == name)
     one = trial(scene)
-    # What is journalled together fails together.
-    most = one.files if name == "sync the journal" else 1
+    # What is journalled or moved together fails together.
+    most = 1 if name in ("sync the file", "sync the reason") else one.files
     importer = one.importer
     with (
         importer.running() as process,

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -123,26 +123,86 @@ def holds(place: Place, version: Seen) -> bool:
 
 
 def move(source: Place, target: Place) -> None:
-    """Move a file to a name that is free; raises FileExistsError.
+    """Move a file to a name that is free; raises FileExistsError, and OSError for the rest."""
+    (error,) = move_all([(source, target)])
+    if error:
+        raise error
+
+
+@dataclass(slots=True)
+class _Moving:
+    source: Place
+    target: Place
+    from_folder: int = -1
+    to_folder: int = -1
+    error: OSError | None = None
+
+
+def move_all(moves: Iterable[tuple[Place, Place]]) -> list[OSError | None]:
+    """Move files to names that are free, in step; returns what each failed with.
 
     A link and an unlink, since rename overwrites; to another file system a copy. Done again after
     an interruption, it goes on where it was; both folders and the file are on disk before the old
-    name goes.
+    name goes. In step, because the first of several syncs brings nearly all there is to disk.
     """
-    with parent(source) as from_folder, parent(target, create=True) as to_folder:
+    each = [_Moving(*one) for one in moves]
+    with contextlib.ExitStack() as held:
+        known: dict[tuple[Path, str], int] = {}
+
+        def reach(place: Place, *, create: bool) -> int:
+            key = place.root, place.path.rpartition("/")[0]
+            if key not in known:
+                known[key] = held.enter_context(folder(*key, create=create))
+            return known[key]
+
+        def open_folders(one: _Moving) -> None:
+            one.from_folder = reach(one.source, create=False)
+            one.to_folder = reach(one.target, create=True)
+
+        _step(each, open_folders)
+        _step(each, _name_anew)
+        _step(each, _sync_file)
+        _sync_folders(each, lambda one: one.to_folder)
+        _step(each, lambda one: os.unlink(one.source.name, dir_fd=one.from_folder))
+        _sync_folders(each, lambda one: one.from_folder)
+    return [one.error for one in each]
+
+
+def _step(each: Iterable[_Moving], do: Callable[[_Moving], None]) -> None:
+    for one in each:
+        if one.error is None:
+            try:
+                do(one)
+            except OSError as error:
+                one.error = error
+
+
+def _sync_folders(each: Iterable[_Moving], which: Callable[[_Moving], int]) -> None:
+    """Sync each folder once: a second time would not tell that the first one failed."""
+    moved = [one for one in each if one.error is None]
+    errors: dict[int, OSError] = {}
+    for descriptor in {which(one) for one in moved}:
         try:
-            _link(from_folder, source.name, to_folder, target.name)
+            os.fsync(descriptor)
         except OSError as error:
-            # A name that is taken may be that of our own copy.
-            if error.errno not in (errno.EXDEV, errno.EEXIST):
-                raise
-            transfer.copy(from_folder, source.name, to_folder, target.name)
-        os.unlink(source.name, dir_fd=from_folder)
-        os.fsync(from_folder)
+            errors[descriptor] = error
+    for one in moved:
+        one.error = errors.get(which(one))
+
+
+def _name_anew(one: _Moving) -> None:
+    """Give a file a second name, of its own inode or, on another file system, of a synced copy."""
+    names = one.from_folder, one.source.name, one.to_folder, one.target.name
+    try:
+        _link(*names)
+    except OSError as error:
+        # A name that is taken may be that of our own copy.
+        if error.errno not in (errno.EXDEV, errno.EEXIST):
+            raise
+        transfer.copy(*names)
 
 
 def _link(from_folder: int, source: str, to_folder: int, target: str) -> None:
-    """Give a file a second name that is on disk when this returns."""
     try:
         os.link(source, target, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
     except FileExistsError:
@@ -150,12 +210,14 @@ def _link(from_folder: int, source: str, to_folder: int, target: str) -> None:
         here = os.stat(source, dir_fd=from_folder, follow_symlinks=False)
         if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
             raise
-    descriptor = os.open(target, _FILE, dir_fd=to_folder)
+
+
+def _sync_file(one: _Moving) -> None:
+    descriptor = os.open(one.target.name, _FILE, dir_fd=one.to_folder)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.fsync(to_folder)
 
 
 def write(place: Place, content: bytes) -> None:

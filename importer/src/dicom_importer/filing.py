@@ -2,6 +2,8 @@
 
 import json
 import os
+import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -44,36 +46,71 @@ def decision(arrival: Arrival, verdict: Verdict, folders: Folders, now: datetime
     return Decision(verdict, time, target.path)
 
 
+@dataclass(slots=True)
+class Move:
+    """A decided file on its way out of the inbox.
+
+    Afterwards the row is as filed; `gone` if the file went by somebody else's hand.
+    """
+
+    row: Row
+    gone: bool = False
+    error: Exception | None = None
+
+
 def file_away(journal: Journal, folders: Folders, row: Row) -> Row:
     """Move a file as was decided and note that it is; returns the row as filed."""
-    row, gone = move(journal, folders, row)
-    journal.finish(row.id, gone=gone)
-    return row
+    one = Move(row)
+    move_all(journal, folders, [one])
+    if one.error:
+        raise one.error
+    journal.finish(one.row.id, gone=one.gone)
+    return one.row
 
 
-def move(journal: Journal, folders: Folders, row: Row) -> tuple[Row, bool]:
-    """Do what was decided, also where an interrupted run left off.
+def move_all(journal: Journal, folders: Folders, moves: Iterable[Move]) -> None:
+    """Do what was decided, also where an interrupted run left off; each fails alone.
 
-    Returns the row as filed, and whether its file is gone by somebody else's hand. When the name
-    was taken meanwhile, another one is decided on.
+    When a name was taken meanwhile, another one is decided on.
     """
-    source = folders.source(row.arrival)
-    while True:
-        target = folders.target(row)
-        here = files.look(source)
-        if here != row.arrival.seen:
+    waiting = list(moves)
+    while waiting:
+        here = [one for one in waiting if _explain(folders, one)]
+        places = [(folders.source(one.row.arrival), folders.target(one.row)) for one in here]
+        waiting = []
+        for one, error in zip(here, files.move_all(places), strict=True):
+            one.error = error
+            if isinstance(error, FileExistsError) and _rename(journal, folders, one):
+                waiting.append(one)
+
+
+def _explain(folders: Folders, one: Move) -> bool:
+    """Say whether a file is there to be moved, and put the reason of its failure where it goes."""
+    row, target = one.row, folders.target(one.row)
+    try:
+        if files.look(folders.source(row.arrival)) != row.arrival.seen:
             # Gone by our own hand before an interruption, or by somebody else's.
-            return row, not files.holds(target, row.arrival.seen)
+            one.gone = not files.holds(target, row.arrival.seen)
+            return False
         if row.decision.verdict.reason:
             files.write(target.sibling(target.name + ERROR_SUFFIX), error_json(row))
-        try:
-            files.move(source, target)
-        except FileExistsError:
-            free = files.free(target, ERROR_SUFFIX if row.decision.verdict.reason else "")
-            again = replace(row.decision, target=free.path)
-            row = journal.decide(row.arrival, row.identity, again)
-            continue
-        return row, False
+    except OSError as error:
+        one.error = error
+        return False
+    return True
+
+
+def _rename(journal: Journal, folders: Folders, one: Move) -> bool:
+    """Decide on another name; says whether that is journalled."""
+    suffix = ERROR_SUFFIX if one.row.decision.verdict.reason else ""
+    try:
+        target = files.free(folders.target(one.row), suffix).path
+        again = replace(one.row.decision, target=target)
+        one.row = journal.decide(one.row.arrival, one.row.identity, again)
+    except (OSError, sqlite3.Error) as error:
+        one.error = error
+        return False
+    return True
 
 
 def error_json(row: Row) -> bytes:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from dicom_importer import filing
 from dicom_importer.archive import Archive, Held
 from dicom_importer.files import Arrival
+from dicom_importer.filing import Folders, Move
 from dicom_importer.journal import Journal
 from dicom_importer.reasons import Unavailable
 from dicom_importer.records import Decision, Identity, Row
@@ -73,7 +75,7 @@ class Finish:
     gone: bool
 
 
-Request = Own | Find | Begin | Send | Decide | Finish
+Request = Own | Find | Begin | Send | Decide | Move | Finish
 _T = TypeVar("_T")
 # One file's way through the importer; it goes on when what it yielded is answered.
 Flow = Generator[Request, None, _T]
@@ -84,6 +86,7 @@ def run(
     flows: Mapping[Arrival, Flow[None]],
     archive: Archive,
     journal: Journal,
+    folders: Folders,
     begun: Callable[[Arrival], None],
 ) -> None:
     """Run flows to their ends; `begun` is told of each as soon as it waits for others.
@@ -99,8 +102,12 @@ def run(
         step = min(_order(request) for _, request in waiting)
         now = [one for one in waiting if _order(one[1]) == step]
         waiting = [one for one in waiting if _order(one[1]) != step]
-        speaks = isinstance(now[0][1], Own | Send)
-        waiting += _one_by_one(now) if speaks else _together(now, archive, journal)
+        if isinstance(now[0][1], Own | Send):
+            waiting += _one_by_one(now)
+        elif isinstance(now[0][1], Move):
+            waiting += _moved(now, journal, folders)
+        else:
+            waiting += _together(now, archive, journal)
 
 
 def _order(request: Request) -> int:
@@ -109,7 +116,7 @@ def _order(request: Request) -> int:
     return _ORDER[type(request)]
 
 
-_ORDER: dict[type, int] = {Own: 0, Begin: 2, Send: 3, Decide: 5, Finish: 6}
+_ORDER: dict[type, int] = {Own: 0, Begin: 2, Send: 3, Decide: 5, Move: 6, Finish: 7}
 
 
 def _advance(flow: Flow[None], error: Exception | None = None) -> _Waiting:
@@ -133,6 +140,13 @@ def _one_by_one(now: _Waiting) -> _Waiting:
                     away = Unavailable(problem.cause, problem.retry_after_s, heard=True)
         waiting += _advance(flow, error)
     return waiting
+
+
+def _moved(now: _Waiting, journal: Journal, folders: Folders) -> _Waiting:
+    moves = [request for _, request in now if isinstance(request, Move)]
+    filing.move_all(journal, folders, moves)
+    pairs = zip(now, moves, strict=True)
+    return [one for (flow, _), move in pairs for one in _advance(flow, move.error)]
 
 
 def _together(now: _Waiting, archive: Archive, journal: Journal) -> _Waiting:

@@ -36,13 +36,14 @@ class Opened:
     header: Header
     plain: BinaryIO
     deflated: bool
+    identity: Identity = field(init=False)
 
-    @property
-    def identity(self) -> Identity:
-        """What is journalled of it."""
+    def __post_init__(self) -> None:
+        """Tell what is journalled of it."""
         head = self.header
         patient = hashlib.sha256(head.patient_id.encode()).hexdigest()[:32]
-        return Identity(patient, head.study_uid, head.series_uid, head.sop_uid)
+        made = Identity(patient, head.study_uid, head.series_uid, head.sop_uid)
+        object.__setattr__(self, "identity", made)
 
     @property
     def archive_id(self) -> str:

@@ -85,8 +85,12 @@ def commit(state: Path, plans: tuple[Plan, ...]) -> None:
 
 def read(state: Path) -> tuple[Plan, ...]:
     """Return what is under way, if anything."""
+    path = state / _FOLDER / _PLAN
+    # It is asked for twice with each file, and mostly not there.
+    if not os.access(path, os.F_OK):
+        return ()
     try:
-        found = json.loads((state / _FOLDER / _PLAN).read_bytes())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return ()
     return tuple(Plan(**one) for one in found)

@@ -73,10 +73,12 @@ class Room:
 
     def check(self, size_bytes: int) -> None:
         """Raise NoRoom while intake is paused, or when a file of this size would use up the room."""
-        found = self.look()
+        low = self._config.min_free_bytes
+        found = free_bytes(self._config)
+        if self._short or min(found.values(), default=low) < low:
+            found = self.look()
         if short := self._short:
             raise NoRoom(short, paused=True)
-        low = self._config.min_free_bytes
         for place, free in found.items():
             if low and free - size_bytes < low:
                 raise NoRoom(place, paused=False)

@@ -3,8 +3,7 @@
 import contextlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -21,8 +20,7 @@ PIXELS = 0x7FE0
 _LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Where an element lies: byte offsets of its first byte, its value and what follows it.
 
     The VR is empty where none stands there.
@@ -36,16 +34,14 @@ class Span:
     undefined_length: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
+class _Level(NamedTuple):
     """A sequence or an item of undefined length that is open."""
 
     sequence: bool
     implicit: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(NamedTuple):
     """An element's header; items have no VR."""
 
     start: int

@@ -126,7 +126,7 @@ class Worker:
         flows = {job.arrival: self._flow(job, absent) for job in jobs}
         context = self._context
         # A file that waits for others has claimed what it will.
-        flow.run(flows, context.archive, context.journal, context.claims.withdraw)
+        flow.run(flows, context.archive, context.journal, self._folders, context.claims.withdraw)
 
     def _flow(self, job: Job, absent: set[tuple[str, str]]) -> Flow[None]:  # noqa: C901 - each failure by its name
         try:
@@ -230,10 +230,11 @@ class Worker:
 
     def _file(self, row: Row) -> Flow[Row]:
         self._show(row)
-        row, gone = filing.move(self._context.journal, self._folders, row)
-        yield Finish(row.id, gone)
+        move = filing.Move(row)
+        yield move
+        yield Finish(row.id, move.gone)
         self._context.claims.release(row.arrival)
-        return row
+        return move.row
 
     def _show(self, row: Row) -> None:
         if row.decision.verdict.status == KEPT and row.arrival.path.lower().endswith(unpack.SUFFIX):

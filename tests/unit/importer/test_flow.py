@@ -271,7 +271,7 @@ def test_a_crash_after_the_archive_stored_sends_the_same_bytes_and_counts_a_succ
     job = importer.service.queue.take(0)
     assert job
     with monkeypatch.context() as patched:
-        patched.setattr("dicom_importer.files.move", _crash)
+        patched.setattr("dicom_importer.files.move_all", _crash)
         with pytest.raises(KeyboardInterrupt):
             importer.service.worker.handle(job)
     assert file.exists()

@@ -386,8 +386,8 @@ STEPS: list[tuple[object, str]] = [
     (unpack, "show"),
     (rename, "rename"),
     (unpack, "_forget_empty"),
-    (filing, "move"),
-    (files, "move"),
+    (filing, "move_all"),
+    (files, "move_all"),
 ]
 
 
