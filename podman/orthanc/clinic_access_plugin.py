@@ -172,6 +172,17 @@ class Hooks:
         output.SetHttpHeader("Cache-Control", "no-store")
         return output.AnswerBuffer(dump(page), "application/dicom+json")
 
+    def on_clinics(
+        self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
+    ) -> None:
+        """Tell the importer who brings studies in, and for which clinics they may."""
+        caller = self.gate.caller(request["headers"])
+        if isinstance(caller, rules.Deny):
+            return refuse(output, caller)
+        output.SetHttpHeader("Cache-Control", "no-store")
+        body = {"name": caller.name, "clinic_ids": caller.clinic_ids}
+        return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
+
     def on_health(
         self, output: orthanc.RestOutput, _uri: str, /, **_request: Unpack[RestArguments]
     ) -> None:
@@ -188,6 +199,7 @@ def register(hooks: Hooks) -> list[object]:
     """Put the gate and the routes of our own into Orthanc; returns what must stay referenced."""
     routes = {
         "/clinic-search/(.*)": hooks.on_search,
+        "/clinic-access/clinics": hooks.on_clinics,
         "/clinic-access/refusal": hooks.on_refusal,
         "/health": hooks.on_health,
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NGINX = PODMAN_DIR / "nginx"
 # The broadcast address: no connection to it is ever tried.
 NOBODY = "255.255.255.255"
-SERVICES = ("keycloak", "ohif", "orthanc")
+SERVICES = ("importer", "keycloak", "ohif", "orthanc")
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", "/etc/ohif/nginx.conf")
 # The stand-in for Grafana runs beside nginx, on the same loopback.
 DOOR = [
@@ -253,7 +253,7 @@ def test_front_door_and_viewer_share_a_port_where_they_share_a_host(
     # As without containers: the viewer answers on its own address, the front door on all others.
     name = f"nginx-shared-{secrets.token_hex(4)}"
     hosts = tmp_path / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost\n127.0.10.12 ohif\n{NOBODY} keycloak orthanc\n")
+    hosts.write_text(f"127.0.0.1 localhost\n127.0.10.12 ohif\n{NOBODY} importer keycloak orthanc\n")
     hosts.chmod(0o644)
     own = [o for o in options if not o.startswith(("--add-host", "--sysctl"))]
     own.append(f"--volume={hosts}:/etc/hosts:ro")
@@ -311,10 +311,30 @@ def test_a_token_that_cannot_be_checked_is_answered_503(front: Front) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_the_archive_and_the_viewer_are_only_read(front: Front, method: str) -> None:
-    archive = front.get("/dicom-web/studies", method=method, authorization=f"Bearer {TOKEN}")
+    path = "/dicom-web/studies/1.2/metadata"
+    archive = front.get(path, method=method, authorization=f"Bearer {TOKEN}")
     viewer = front.get("/", method=method)
     assert [archive.status_code, viewer.status_code] == [405, 405]
     assert archive.headers["Allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "path", ["/dicom-web/studies", "/dicom-web/studies/1.2", "/orthanc/dicom-web/studies/"]
+)
+def test_studies_are_stored_by_post_and_by_nothing_else(front: Front, path: str) -> None:
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
+        answer = front.get(path, method=method, authorization=f"Bearer {TOKEN}")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert front.get(path, method="POST").status_code == 401
+    # Nobody is there who could say whose token it is.
+    assert front.get(path, method="POST", authorization=f"Bearer {TOKEN}").status_code == 503
+    assert front.get(f"/store{path}", method="POST").status_code == 404
+
+
+def test_a_body_of_more_than_four_gigabytes_is_refused_beforehand(front: Front) -> None:
+    for path in ("/dicom-web/studies", "/orthanc/dicom-web/studies"):
+        answer = front.get(path, method="POST", **{"content-length": str(5 << 30)})
+        assert answer.status_code == 413
 
 
 @pytest.mark.parametrize(

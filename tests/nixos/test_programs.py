@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of ten: what `systemd-analyze security` calls the exposure of a unit.
 MAX_EXPOSURE = 1.5
-UPSTREAMS = ("grafana", "keycloak", "ohif", "orthanc")
+UPSTREAMS = ("grafana", "importer", "keycloak", "ohif", "orthanc")
 START_ORTHANC = """
 # The plugins of the store are not built here: Debian's, of the same versions, stand in for them.
 sed "s#/nix/store/[^/]*/#/usr/share/orthanc/plugins/#g" /files/orthanc.json >/tmp/orthanc.json

@@ -37,6 +37,7 @@ class Access(Enum):
     METRICS = auto()
     HEALTH = auto()
     EXPLAIN = auto()
+    DELIVER = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ _ROUTES = tuple(
         ("GET", r"/tools/metrics-prometheus", Access.METRICS),
         ("GET", r"/health", Access.HEALTH),
         ("GET", r"/clinic-access/refusal", Access.EXPLAIN),
+        ("GET", r"/clinic-access/clinics", Access.DELIVER),
     )
 )
 

@@ -25,6 +25,8 @@ _SERVICES = {
 _ROLES = {
     "admin": frozenset({Access.SEARCH, Access.RETRIEVE, Access.NATIVE_READ}),
     "physician": frozenset({Access.SEARCH, Access.RETRIEVE}),
+    # The importer asks, with the token of who brings studies in, for which clinics they do.
+    "technician": frozenset({Access.DELIVER}),
 }
 
 

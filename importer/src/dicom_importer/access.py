@@ -56,7 +56,7 @@ class Token:
                 self._url,
                 body=urlencode({"grant_type": "client_credentials", "scope": "openid"}),
                 headers=basic | {"Content-Type": "application/x-www-form-urlencoded"},
-                timeout=Timeout(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
                 retries=False,
             )
             if answer.status != HTTPStatus.OK:

@@ -86,7 +86,7 @@ class Archive:
                     f" boundary={boundary}",
                     "Content-Length": str(len(part)),
                 },
-                timeout=Timeout(CONNECT_TIMEOUT_S, timeout_s),
+                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
                 retries=False,
             )
         except (ConnectTimeoutError, NewConnectionError) as error:
@@ -218,7 +218,7 @@ class Archive:
                 self._url + path,
                 body=data,
                 headers={"Authorization": f"Bearer {self._token.get()}"},
-                timeout=Timeout(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
                 preload_content=not stream,
                 retries=False,
             )

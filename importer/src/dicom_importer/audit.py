@@ -77,6 +77,22 @@ def replaced(
     }
 
 
+def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> dict[str, object]:
+    """Return the record of files that somebody stored over HTTP, before they are judged."""
+    return {
+        "id": hashlib.sha256(f"{clinic} {submission}".encode()).hexdigest()[:24],
+        "time": time,
+        "event": IMPORT,
+        "action": "C",
+        "outcome": 0,
+        "who": {"service": "dicom-importer", "source": "stow-rs", "user": who},
+        "clinic_id": clinic,
+        "submission": submission,
+        "status": "delivered",
+        "instances": count,
+    }
+
+
 def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[str, object]:
     """Return the record of instances stored again from processed/."""
     return {

@@ -233,6 +233,22 @@ def write(place: Place, content: bytes) -> None:
         os.fsync(descriptor)
 
 
+def create(place: Place, chunks: Iterable[bytes], alive: Callable[[], None]) -> None:
+    """Write a new file as its content comes; raises FileExistsError, OSError, and what alive does.
+
+    Its content is on disk when this returns; its name is when its folder is synced.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with parent(place, create=True) as folder_of:
+        descriptor = os.open(place.name, flags, 0o640, dir_fd=folder_of)
+    with os.fdopen(descriptor, "wb") as out:
+        for chunk in chunks:
+            alive()
+            out.write(chunk)
+        out.flush()
+        os.fsync(out.fileno())
+
+
 def free(target: Place, beside: str = "") -> Place:
     """Return the target, or the first of `name (2)`, `name (3)`… that is free, also beside it."""
     stem, dot, suffix = target.name.rpartition(".")

@@ -4,7 +4,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dicom_importer.files import Arrival
@@ -18,10 +18,14 @@ BATCH_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file that is ready since a time of the monotonic clock."""
+    """A file that is ready since a time of the monotonic clock.
+
+    Of one that is whole for certain nothing more is awaited.
+    """
 
     arrival: Arrival
     ready_at: float
+    whole: bool = False
 
 
 class Queue:
@@ -117,6 +121,11 @@ class Queue:
         """Forget a taken job."""
         with self._changed:
             self._known.discard(job.arrival)
+
+    def are_done(self, arrivals: Iterable[Arrival]) -> bool:
+        """Say whether none of them is known any more."""
+        with self._changed:
+            return self._known.isdisjoint(arrivals)
 
     def pause(self, delay_s: float) -> None:
         """Hand out nothing for a while: the archive is away."""

@@ -26,9 +26,8 @@ def run(config: Config, signals: set[signal.Signals]) -> int:
         service.queue.close()
 
     threading.Thread(target=end, name="signals", daemon=True).start()
-    server = web.serve(
-        config.listen_host, config.listen_port, service.health, service.metrics.registry
-    )
+    address = config.listen_host, config.listen_port
+    server = web.serve(address, service.health, service.metrics.registry, service.door.store)
     observer = watch.watch(config.inbox_dir, service.wake.set)
     service.worker.recover()
     workers = [

@@ -17,6 +17,8 @@ _PASSING_SUFFIXES = (".part", ".tmp", ".crdownload")
 # Where zip files are unpacked, in the first level of an inbox, until what they hold is shown; and
 # the end of the folder's name that it is shown under.
 UNPACKING, UNPACKED = ".dicom-importer-unpacking", ".unpacked"
+# The end of the name of a folder that holds what came by one STOW-RS request.
+DELIVERED = ".stow"
 # What desktops leave wherever somebody looks into a folder. It is filed like any other file:
 # left alone it would keep emptied folders for ever, and nothing here deletes what it did not make.
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", ".ds_store", "desktop.ini"})

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 from urllib3 import PoolManager
 
-from dicom_importer import audit, log, plan, replacement, scan, upkeep, web
+from dicom_importer import audit, log, plan, replacement, scan, upkeep, uploader, web
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
 from dicom_importer.config import Config
 from dicom_importer.delays import DELAYS, Delays
+from dicom_importer.door import UPLOADS, Door
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
 from dicom_importer.in_flight import InFlight
@@ -70,7 +71,7 @@ class Service:
         self._beat = monotonic()
         self._swept_s = 0.0
         self._upkeep_due = 0.0
-        self._http = http = PoolManager(maxsize=config.connections + 1)
+        self._http = http = PoolManager(maxsize=config.connections + UPLOADS)
         client = config.client_id, config.client_secret_file
         archive = Archive(
             http,
@@ -98,6 +99,18 @@ class Service:
         folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
         self._desk = Desk(
             archive, self.journal, folders, context.limits, config.state_dir, config.audit_file
+        )
+        self.door = Door(
+            config.inbox_dir,
+            functools.partial(uploader.ask, http, config.orthanc_url),
+            self.queue,
+            self.journal,
+            context.limits,
+            min_free_bytes=config.min_free_bytes,
+            audit_file=config.audit_file,
+            now=now,
+            alive=self._alive,
+            monotonic=monotonic,
         )
         self.worker = Worker(
             context,

@@ -82,18 +82,10 @@ def _check(file: BinaryIO, where: zipped.Directory, clinic: Path, limit_bytes: i
 
 
 def _write(place: Place, chunks: Iterable[bytes], alive: Callable[[], None]) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with files.parent(place, create=True) as folder:
-            descriptor = os.open(place.name, flags, 0o640, dir_fd=folder)
+        files.create(place, chunks, alive)
     except (FileExistsError, NotADirectoryError):
         raise zipped.unsafe("two of its entries have the same name") from None
-    with os.fdopen(descriptor, "wb") as out:
-        for chunk in chunks:
-            alive()
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _sync(top: Place) -> None:
@@ -113,7 +105,7 @@ def show(inbox: Path, arrival: Arrival) -> None:
     if _lies(working):
         wanted = Place(inbox, f"{arrival.clinic}/{arrival.path[: -len(SUFFIX)]}{UNPACKED}")
         rename.to_free_name(working, wanted)
-        _forget_empty(inbox, arrival.clinic)
+        forget_empty(inbox, arrival.clinic)
 
 
 def forget(inbox: Path, arrival: Arrival) -> None:
@@ -121,7 +113,7 @@ def forget(inbox: Path, arrival: Arrival) -> None:
     working = _working(inbox, arrival)
     if _lies(working):
         upkeep.remove(inbox, working.path)
-        _forget_empty(inbox, arrival.clinic)
+        forget_empty(inbox, arrival.clinic)
 
 
 def forget_all_but(inbox: Path, clinic: str, kept: Collection[Arrival]) -> None:
@@ -135,7 +127,7 @@ def forget_all_but(inbox: Path, clinic: str, kept: Collection[Arrival]) -> None:
             left = [one.name for one in found if one.name not in names]
         for name in left:
             upkeep.remove(inbox, f"{clinic}/{UNPACKING}/{name}")
-        _forget_empty(inbox, clinic)
+        forget_empty(inbox, clinic)
 
 
 def _working(inbox: Path, arrival: Arrival) -> Place:
@@ -151,6 +143,7 @@ def _lies(place: Place) -> bool:
         return False
 
 
-def _forget_empty(inbox: Path, clinic: str) -> None:
+def forget_empty(inbox: Path, clinic: str) -> None:
+    """Remove the hidden folder once nothing lies in it."""
     with contextlib.suppress(OSError), files.folder(inbox, clinic) as descriptor:
         os.rmdir(UNPACKING, dir_fd=descriptor)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from dicom_importer import files, log
-from dicom_importer.scan import UNPACKED, UNPACKING
+from dicom_importer.scan import DELIVERED, UNPACKED, UNPACKING
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -61,7 +61,7 @@ def _older(name: str, limit: date) -> bool:
 def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -> int:
     """Remove empty folders not changed for so long, below the first-level ones.
 
-    A first-level folder is a workstation's export path and stays, but for what we unpacked.
+    A first-level folder is a workstation's export path and stays, but for what we made.
     """
     removed = 0
     waiting = [clinic]
@@ -73,7 +73,7 @@ def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -
             below = [name for name in below if path != clinic or name != UNPACKING]
             waiting += [f"{path}/{name}" for name in below]
             for name in below:
-                if path == clinic and not name.endswith(UNPACKED):
+                if path == clinic and not name.endswith((UNPACKED, DELIVERED)):
                     continue
                 changed_s = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime
                 if now_s - changed_s >= age_s:

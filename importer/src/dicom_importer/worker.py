@@ -170,7 +170,8 @@ class Worker:
         self._filed(job.arrival)
 
     def _patience_left_s(self, job: Job) -> float:
-        return job.ready_at + self._patience_s - self._monotonic()
+        patience_s = 0.0 if job.whole else self._patience_s
+        return job.ready_at + patience_s - self._monotonic()
 
     def _decide(self, job: Job, row: Row | None, absent: set[tuple[str, str]]) -> Flow[Row]:
         arrival, context = job.arrival, self._context

@@ -33,6 +33,7 @@ MAY = {
     Access.METRICS: {"monitoring"},
     Access.HEALTH: {"monitoring"},
     Access.EXPLAIN: set[str](),
+    Access.DELIVER: {"technician"},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -199,6 +200,21 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
     handler.rfile.read(int(handler.headers["Content-Length"]))
     handler.connection.settimeout(30)
     handler.rfile.read(1)
+
+
+def test_an_answer_may_take_longer_than_a_connection(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_importer.archive.CONNECT_TIMEOUT_S", 0.2)
+
+    def slowly(_: bytes) -> None:
+        time.sleep(1)  # the fault itself
+
+    importer.archive.script.append(slowly)
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    assert importer.archive.stores == 1
+    assert importer.counted("clinic-a") == {"success": 1}
 
 
 @pytest.mark.parametrize("how", [reset, half, hang])

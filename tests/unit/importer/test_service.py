@@ -77,7 +77,9 @@ def test_pending_rises_with_a_drop_and_falls_with_filing(importer: Importer) -> 
 def test_health_and_metrics_are_all_that_is_served(importer: Importer) -> None:
     service = importer.service
     service.sweep()
-    server = web.serve("127.0.0.1", 0, service.health, service.metrics.registry)
+    server = web.serve(
+        ("127.0.0.1", 0), service.health, service.metrics.registry, service.door.store
+    )
     base = f"http://127.0.0.1:{server.server_port}"
     try:
         with urlopen(f"{base}/health", timeout=5) as answer:  # noqa: S310 - our own address
@@ -100,7 +102,9 @@ def test_a_client_that_hangs_up_is_no_error(
     importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = importer.service
-    server = web.serve("127.0.0.1", 0, service.health, service.metrics.registry)
+    server = web.serve(
+        ("127.0.0.1", 0), service.health, service.metrics.registry, service.door.store
+    )
     ended, errors = threading.Event(), []
     monkeypatch.setattr(server, "handle_error", lambda *request: errors.append(request))
 

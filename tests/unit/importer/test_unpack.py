@@ -385,7 +385,7 @@ STEPS: list[tuple[object, str]] = [
     (worker.Worker, "_file"),
     (unpack, "show"),
     (rename, "rename"),
-    (unpack, "_forget_empty"),
+    (unpack, "forget_empty"),
     (filing, "move_all"),
     (files, "move_all"),
 ]

@@ -1,0 +1,339 @@
+"""What is stored over HTTP goes the way of a dropped file and is answered for, part by part."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dicom_importer import web
+from dicom_importer.door import UPLOADS, Door
+from dicom_importer.reasons import Unavailable
+from dicom_importer.uploader import Uploader
+from harness.wait import wait_until
+from unit.importer.building import dataset, encode, instance
+from unit.importer.test_flow import DAY
+from unit.importer.test_multipart import HEAD, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unit.importer.conftest import Importer
+
+WHO = {
+    "Bearer a": Uploader(200, "ann", ("clinic-a",)),
+    "Bearer ab": Uploader(200, "bob", ("clinic-a", "clinic-b")),
+    "Bearer none": Uploader(200, "eve", ()),
+    "Bearer c": Uploader(200, "kim", ("clinic-c",)),
+    "Bearer physician": Uploader(403),
+    "": Uploader(401),
+}
+TYPE = 'multipart/related; type="application/dicom"; boundary=b'
+HEADERS = {
+    "Authorization": "Bearer a",
+    "Content-Type": TYPE,
+    "X-Forwarded-Host": "clinic.example",
+    "X-Forwarded-Proto": "https",
+}
+
+
+class Client:
+    """An importer with its threads and its door, spoken to over HTTP."""
+
+    def __init__(self, importer: Importer, port: int) -> None:
+        self.importer = importer
+        self.port = port
+
+    @contextmanager
+    def connected(self) -> Iterator[HTTPConnection]:
+        """Hold a connection."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def store(
+        self,
+        *files: bytes,
+        path: str = "/dicom-web/studies",
+        body: bytes | None = None,
+        who: str = "Bearer a",
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """Store files, or a body; returns status and answer."""
+        named = {"Authorization": who} | (headers or {})
+        content = joined(list(files)) if body is None else body
+        with self.connected() as connection:
+            connection.request("POST", path, content, HEADERS | named)
+            return read(connection.getresponse())
+
+    def left(self) -> list[str]:
+        """Return what lies in the inboxes, also what is hidden there."""
+        inbox = self.importer.root / "inbox"
+        return sorted(str(one.relative_to(inbox)) for one in inbox.glob("*/**/*"))
+
+
+def read(answer: HTTPResponse) -> tuple[int, dict[str, Any]]:
+    """Read an answer."""
+    return answer.status, json.loads(answer.read() or b"{}")
+
+
+def items(answer: dict[str, Any], sequence: str) -> list[tuple[str, int]]:
+    """Return SOP Instance UIDs and failure reasons of a sequence."""
+    found = answer.get(sequence, {"Value": []})["Value"]
+    return [
+        (
+            one.get("00081155", {"Value": [""]})["Value"][0],
+            one.get("00081197", {"Value": [0]})["Value"][0],
+        )
+        for one in found
+    ]
+
+
+@pytest.fixture
+def client(importer: Importer) -> Iterator[Client]:
+    """Provide a running importer; its answers come within two seconds."""
+    service, config = importer.service, importer.config
+
+    def ask(authorization: str) -> Uploader:
+        if authorization == "Bearer away":
+            raise Unavailable("away")
+        return WHO[authorization]
+
+    door = Door(
+        config.inbox_dir,
+        ask,
+        service.queue,
+        service.journal,
+        service.worker._context.limits,  # noqa: SLF001
+        min_free_bytes=0,
+        audit_file=config.audit_file,
+        now=importer.clock.utc,
+        alive=lambda: None,
+        monotonic=importer.clock.monotonic,
+        answer_s=2.0,
+    )
+    server = web.serve(("127.0.0.1", 0), service.health, service.metrics.registry, door.store)
+    worker = threading.Thread(target=service.worker.run)
+    worker.start()
+    yield Client(importer, server.server_port)
+    service.queue.close()
+    worker.join()
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_is_stored_is_archived_filed_and_answered_for(client: Client) -> None:
+    made = [dataset(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4") for _ in range(3)]
+    status, answer = client.store(*map(encode, made))
+    assert status == 200
+    uids = [str(one.SOPInstanceUID) for one in made]
+    assert items(answer, "00081199") == [(uid, 0) for uid in uids]
+    study = "https://clinic.example/dicom-web/studies/1.2.3"
+    assert answer["00081190"] == {"vr": "UR", "Value": [study]}
+    (first, *_) = answer["00081199"]["Value"]
+    assert first["00081150"]["Value"] == [made[0].SOPClassUID]
+    assert first["00081190"]["Value"] == [f"{study}/series/1.2.3.4/instances/{uids[0]}"]
+    held = client.importer.archive.instances.values()
+    assert {one.tags.SOPInstanceUID for one in held} == {*uids}
+    assert {one.tags.InstitutionName for one in held} == {"clinic-a"}
+    assert [path.rsplit("/", 1)[1] for path in client.importer.tree()] == [
+        f"{number:06}.dcm" for number in (1, 2, 3)
+    ]
+    assert all(x.startswith(f"processed/clinic-a/{DAY}/") for x in client.importer.tree())
+    assert client.left() == []
+
+
+def test_it_does_not_wait_for_the_cool_down_and_its_record_names_who_stored(client: Client) -> None:
+    before = client.importer.clock.now_s
+    assert client.store(instance())[0] == 200
+    assert client.importer.clock.now_s == before
+    client.importer.service.tend()
+    records = [json.loads(x) for x in client.importer.config.audit_file.read_text().splitlines()]
+    assert [(x["status"], x["clinic_id"], x["who"].get("user")) for x in records] == [
+        ("delivered", "clinic-a", "ann"),
+        ("success", "clinic-a", None),
+    ]
+
+
+def test_a_repeat_is_answered_for_as_stored(client: Client) -> None:
+    content = instance()
+    first, again = client.store(content), client.store(content)
+    assert again == first
+    assert len(client.importer.archive.instances) == 1
+
+
+def test_one_bad_part_fails_alone(client: Client) -> None:
+    good, other = dataset(), dataset(StudyInstanceUID="1.2.x")
+    status, answer = client.store(encode(good), b"no DICOM", encode(other)[:-5], b"")
+    assert status == 202
+    assert items(answer, "00081199") == [(good.SOPInstanceUID, 0)]
+    assert items(answer, "0008119A") == [("", 0xC000)] * 3
+    failed = [path for path in client.importer.tree() if path.startswith("failed/")]
+    assert len([path for path in failed if path.endswith(".error.json")]) == 3
+
+
+def test_nothing_but_bad_parts_is_a_conflict(client: Client) -> None:
+    assert client.store(b"no DICOM")[0] == 409
+
+
+def test_another_clinics_study_is_refused_without_a_word_of_it(client: Client) -> None:
+    uid = "1.2.3"
+    assert client.store(instance(StudyInstanceUID=uid), who="Bearer ab")[0] == 400
+    path = "/dicom-web/studies?clinic=clinic-b"
+    assert client.store(instance(StudyInstanceUID=uid), path=path, who="Bearer ab")[0] == 200
+    intruder = dataset(StudyInstanceUID=uid)
+    status, answer = client.store(encode(intruder))
+    assert (status, items(answer, "00081198")) == (409, [(intruder.SOPInstanceUID, 0x0110)])
+    assert "clinic-b" not in json.dumps(answer)
+
+
+def test_another_version_of_an_instance_is_refused(client: Client) -> None:
+    made = dataset()
+    assert client.store(encode(made))[0] == 200
+    made.PixelData = bytes(16)
+    status, answer = client.store(encode(made))
+    assert (status, items(answer, "00081198")) == (409, [(made.SOPInstanceUID, 0x0110)])
+
+
+def test_in_a_studys_own_address_other_studies_are_refused(client: Client) -> None:
+    mine, other = dataset(StudyInstanceUID="1.2.3"), dataset(StudyInstanceUID="1.2.4")
+    status, answer = client.store(encode(mine), encode(other), path="/dicom-web/studies/1.2.3")
+    assert status == 202
+    assert items(answer, "00081199") == [(mine.SOPInstanceUID, 0)]
+    assert items(answer, "00081198") == [(other.SOPInstanceUID, 0xA900)]
+    assert client.store(encode(other), path="/dicom-web/studies/1.2.3")[0] == 409
+    assert client.left() == []
+
+
+def test_an_archive_that_is_away_is_waited_for_and_the_files_stay(client: Client) -> None:
+    client.importer.archive.away = True
+    made = dataset()
+    status, answer = client.store(encode(made))
+    assert (status, items(answer, "00081198")) == (503, [(made.SOPInstanceUID, 0xA700)])
+    (name,) = [path for path in client.left() if path.endswith(".dcm")]
+    assert name.startswith("clinic-a/20261124-")
+
+
+@pytest.mark.parametrize(
+    ("who", "query", "expected"),
+    [
+        ("", "", 401),
+        ("Bearer physician", "", 403),
+        ("Bearer none", "", 403),
+        ("Bearer a", "?clinic=clinic-b", 403),
+        ("Bearer a", "?clinic=../clinic-b", 403),
+        ("Bearer a", "?clinic=clinic-a", 200),
+        ("Bearer ab", "", 400),
+        ("Bearer ab", "?clinic=clinic-b", 200),
+        ("Bearer c", "", 403),
+        ("Bearer away", "", 503),
+    ],
+)
+def test_who_stores_for_which_clinic(client: Client, who: str, query: str, expected: int) -> None:
+    path = f"/dicom-web/studies{query}"
+    status, _ = client.store(instance(), path=path, who=who)
+    assert status == expected
+    assert bool(client.importer.archive.instances) == (expected == 200)
+    assert client.left() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Content-Type": "application/dicom"}, 415),
+        ({"Content-Type": 'multipart/related; type="application/dicom+xml"; boundary=b'}, 415),
+        ({"Content-Type": "multipart/related; type=application/dicom"}, 400),
+        ({"Content-Type": "multipart/form-data; boundary=b"}, 415),
+        ({"Accept": "text/html"}, 406),
+        ({"Accept": "application/dicom+json, */*;q=0.1"}, 200),
+        ({"Content-Type": "multipart/related; boundary=c"}, 400),
+    ],
+)
+def test_what_is_no_store_request_stores_nothing(
+    client: Client, headers: dict[str, str], expected: int
+) -> None:
+    status, _ = client.store(instance(), headers=headers)
+    assert status == expected
+    assert client.left() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", 400),
+        (b"--b--", 400),
+        (joined([instance()])[:-6], 400),
+        (joined([instance()]).replace(b"application/dicom", b"application/json"), 415),
+    ],
+)
+def test_a_body_that_is_not_whole_stores_nothing(
+    client: Client, body: bytes, expected: int
+) -> None:
+    assert client.store(body=body)[0] == expected
+    assert client.importer.tree() == []
+    assert client.left() == []
+
+
+def test_a_body_in_chunks_is_taken(client: Client) -> None:
+    body = joined([instance(), instance()])
+    with client.connected() as connection:
+        pieces = (body[at : at + 100] for at in range(0, len(body), 100))
+        connection.request("POST", "/dicom-web/studies", pieces, HEADERS, encode_chunked=True)
+        status, answer = read(connection.getresponse())
+    assert (status, len(items(answer, "00081199"))) == (200, 2)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_connection_that_breaks_off_stores_nothing(client: Client, *, chunked: bool) -> None:
+    body = joined([instance(), instance()])
+    length = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+    with client.connected() as connection:
+        connection.putrequest("POST", "/dicom-web/studies")
+        for name, value in (HEADERS | length).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        half = body[: len(body) // 2]
+        connection.send(b"%x\r\n%b" % (len(body), half) if chunked else half)
+        wait_until(lambda: bool(client.left()), 10, "it is being written")
+    wait_until(lambda: not client.left(), 10, "it is removed")
+    assert client.importer.tree() == []
+    assert client.store(instance())[0] == 200
+
+
+def test_no_more_uploads_are_taken_at_once_than_threads_are_set_aside(client: Client) -> None:
+    with client.connected() as one:
+        others = [HTTPConnection("127.0.0.1", client.port, timeout=30) for _ in range(UPLOADS - 1)]
+        for connection in (one, *others):
+            connection.putrequest("POST", "/dicom-web/studies")
+            for name, value in (HEADERS | {"Content-Length": "1000"}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            connection.send(b"--b\r\n" + HEAD + bytes(200))
+        wait_until(
+            lambda: sum(path.endswith(".dcm") for path in client.left()) == UPLOADS, 10, "all are"
+        )
+        assert client.store(instance())[0] == 503
+        for connection in others:
+            connection.close()
+    wait_until(lambda: not client.left(), 10, "all are removed")
+    assert client.store(instance())[0] == 200
+
+
+def test_what_a_killed_importer_left_unfinished_is_removed(importer: Importer) -> None:
+    left = importer.drop("clinic-a/.dicom-importer-unpacking/20261124-x.stow/000001.dcm", b"x")
+    importer.restart()
+    assert not left.exists()
+
+
+def test_the_folder_of_an_upload_goes_when_it_was_emptied(importer: Importer) -> None:
+    folder = importer.root / "inbox/clinic-a/20261124-x.stow"
+    folder.mkdir()
+    importer.clock.now_s += time.time() + 2 * importer.config.empty_folder_age_s
+    importer.service.tend()
+    assert not folder.exists()
