@@ -30,6 +30,12 @@ _OVERLOADED = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.INSUFFICIENT_STORAGE,
 )
+# Other bytes, too few of them, no file; a database that breaks makes for the last one as well.
+_NOT_READ = (
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+)
 _DICOM = 1  # Orthanc's content type of an attachment that is the DICOM file itself
 _T = TypeVar("_T")
 
@@ -73,7 +79,7 @@ class Archive:
     def _store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
         boundary = secrets.token_hex(16)
         part = Multipart(body, descriptor, boundary, alive)
-        timeout_s = STORE_TIMEOUT_S + body.length / STORE_BYTES_PER_S
+        timeout_s = _timeout_s(body.length)
         try:
             answer = self._http.request(
                 "POST",
@@ -123,6 +129,23 @@ class Archive:
         """Return the MD5 of what is stored as this instance, None when there is none."""
         answer = self._get(f"/instances/{instance}/attachments/dicom/md5")
         return answer.data.decode().strip() if answer else None
+
+    def reads_back(self, instance: str, size_bytes: int) -> bool:
+        """Have the archive read the bytes of an instance of about this size; say if they have its MD5.
+
+        False is sure only when it is answered again.
+        """
+        # All of it is in the archive's memory meanwhile.
+        with self._in_flight.taken(size_bytes, lambda: None):
+            answer = self._request(
+                "POST",
+                f"/instances/{instance}/attachments/dicom/verify-md5",
+                timeout_s=_timeout_s(size_bytes),
+            )
+        if answer.status in _NOT_READ:
+            return False
+        self._raise_status(answer, Unavailable)
+        return True
 
     def study(self, uid: str) -> Study | None:
         """Return the study of this UID; with several, the clinic is none that exists."""
@@ -210,7 +233,13 @@ class Archive:
         return answer
 
     def _request(
-        self, method: str, path: str, data: bytes | None = None, *, stream: bool = False
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        *,
+        stream: bool = False,
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> BaseHTTPResponse:
         try:
             return self._http.request(
@@ -218,7 +247,7 @@ class Archive:
                 self._url + path,
                 body=data,
                 headers={"Authorization": f"Bearer {self._token.get()}"},
-                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
+                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
                 preload_content=not stream,
                 retries=False,
             )
@@ -238,6 +267,10 @@ def identifier(patient_id: str, *uids: str) -> str:
     """Compute Orthanc's identifier of a study, series or instance."""
     digest = hashlib.sha1("|".join((patient_id, *uids)).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
+
+
+def _timeout_s(size_bytes: int) -> float:
+    return STORE_TIMEOUT_S + size_bytes / STORE_BYTES_PER_S
 
 
 def _parse(answer: BaseHTTPResponse, kind: type[_T]) -> _T:

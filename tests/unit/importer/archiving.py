@@ -28,6 +28,8 @@ class Stored:
 
     content: bytes
     tags: Dataset
+    # What is on the disk where that is not what the index believes: other bytes, or no file (None).
+    on_disk: bytes | None = b""
 
     @property
     def uids(self) -> tuple[str, str, str]:
@@ -44,12 +46,14 @@ class Stored:
 class ScriptedArchive:
     """Stores as Orthanc does; `script` may answer a store in its stead, or raise ConnectionError.
 
+    `verifying` may answer in its stead when it is told to read an instance's bytes.
     What `breaks` holds is done with a store's connection, which ends with it, and no answer.
     """
 
     instances: dict[str, Stored] = field(default_factory=dict)
     script: list[Callable[[bytes], Reply | None]] = field(default_factory=list)
     breaks: list[Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=list)
+    verifying: Callable[[str], Reply | None] = lambda _: None
     away: bool = False
     tokens: int = 0
     stores: int = 0
@@ -57,7 +61,7 @@ class ScriptedArchive:
     url: str = ""
     refreshed: list[str] = field(default_factory=list)
 
-    def answer(  # noqa: C901, PLR0911 - one for each route
+    def answer(  # noqa: C901, PLR0911, PLR0912 - one for each route
         self, method: str, path: str, body: bytes, content_type: str
     ) -> Reply:
         """Answer a request with a status and a body."""
@@ -80,11 +84,15 @@ class ScriptedArchive:
             case "POST", ["studies", identifier, "update-dicomweb-cache"]:
                 self.refreshed.append(identifier)
                 return 200, b"{}"
+            case "POST", ["instances", identifier, "attachments", "dicom", "verify-md5"]:
+                return self.verifying(identifier) or self.read_back(identifier)
             case "DELETE", ["instances", identifier]:
                 return (200 if self.instances.pop(identifier, None) else 404), b"{}"
             case "GET", ["instances", identifier, *what] if identifier in self.instances:
-                content = self.instances[identifier].content
-                return 200, _md5(content) if what[-1] == "md5" else content
+                held = self.instances[identifier]
+                if what[-1] == "md5":
+                    return 200, _md5(held.content)
+                return (500, b"") if held.on_disk is None else (200, held.on_disk or held.content)
             case _:
                 return 404, b""
 
@@ -101,6 +109,15 @@ class ScriptedArchive:
         held = Stored(content, parse(content))
         self.instances.setdefault(held.id(3), held)
         return 200, stow_answer(stored=held.uids[2])
+
+    def read_back(self, identifier: str) -> Reply:
+        """Say whether an instance's bytes have its MD5: without an answer, which is 404, if not."""
+        held = self.instances.get(identifier)
+        if held and held.on_disk is None:
+            return 500, b""
+        if held and 0 < len(held.on_disk or b"") < len(held.content):
+            return 400, b""
+        return (200, b"{}") if held and held.on_disk in (b"", held.content) else (404, b"")
 
     def lookup(self, uid: str) -> list[dict[str, str]]:
         """Find every resource of this UID."""
