@@ -48,6 +48,12 @@ def _curl(folder: str) -> list[str]:
     return ["curl", "-sS", "-Z", "--parallel-max", str(AT_A_TIME), "-K", f"{folder}.curl"]
 
 
+def _curl_processes(folder: str) -> list[str]:
+    one = "curl -sS -o /dev/null -X POST -H 'Content-Type: application/dicom' -H Expect: -T {}"
+    each = f"xargs -0 -P {AT_A_TIME} -I {{}} {one} {HTTP_URL}/instances"
+    return ["sh", "-c", f"find {folder} -type f -print0 | sort -z | {each}"]
+
+
 def _dcmsend(folder: str) -> list[str]:
     return ["dcmsend", "-aec", "ORTHANC", "orthanc", "4242", "+sd", "+r", folder]
 
@@ -66,6 +72,12 @@ PEERS = (
         _orthanc_tools(NOTHING),
     ),
     Peer("curl", f"curl, {AT_A_TIME} connections, REST", _curl, ["curl", "--version"]),
+    Peer(
+        "curl-processes",
+        f"curl, {AT_A_TIME} processes, REST",
+        _curl_processes,
+        ["curl", "--version"],
+    ),
     Peer("dicomweb-client", "dicomweb-client, 1 a request", _dicomweb(1), _dicomweb(1)(NOTHING)),
     Peer(
         "dicomweb-client-50", "dicomweb-client, 50 a request", _dicomweb(50), _dicomweb(50)(NOTHING)

@@ -28,7 +28,7 @@ FILES = ("00-CT0001.dcm", "letter.dcm", "other.dcm", "same.dcm")
 # What the main thread does with the file of audit records, which no worker touches.
 AUDIT_CALLS = ("openat", "read", "write", "fsync", "close")
 # A connection that is opened anew, or an answer in two pieces, makes the calls count otherwise.
-TRIES = 8
+TRIES = 12
 FLOW_TIMEOUT_S = 60
 
 

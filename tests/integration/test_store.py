@@ -152,3 +152,17 @@ def test_two_gigabytes_in_one_body_pass_through_memory_of_neither(
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{below}/status").read_text())
     assert peak
     assert int(peak[1]) * 1024 < PEAK_BYTES
+
+
+def test_a_large_body_that_is_refused_is_answered_all_the_same(
+    stack: Stack, people: People
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield HEAD
+        for _ in range(200):
+            yield bytes(1 << 20)
+        yield END
+
+    token = people.token("physician-a", fresh=True)
+    assert store(stack, token, pieces()).status_code == 403
+    assert store(stack, None, pieces()).status_code == 401

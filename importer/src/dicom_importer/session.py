@@ -16,7 +16,7 @@ from dicom_importer.instance import Limits
 @contextlib.contextmanager
 def archive(config: Config) -> Iterator[Archive]:
     """Hold connections to the archive, with a token of the command's own."""
-    with PoolManager() as http:
+    with PoolManager(maxsize=config.connections) as http:
         client = config.client_id, config.client_secret_file
         token = Token(http, config.token_url, client, time.monotonic)
         yield Archive(http, config.orthanc_url, token, InFlight(config.max_instance_bytes))
