@@ -74,7 +74,7 @@ fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="slices tiny"] [PEERS="importer floor"] [SCALE=0.1]
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
 		--rounds '$(or $(ROUNDS),5)' --sets '$(SETS)' --peers '$(PEERS)' --scale '$(or $(SCALE),1)' \
-		--largest-mb '$(or $(LARGEST_MB),2000)' $(if $(KEEP),--keep)
+		--largest-mb '$(or $(LARGEST_MB),1399)' $(if $(KEEP),--keep)
 
 bench-waiting: ## what the importer takes with nothing to do and with 100,000 waiting files
 	@podman/setup.sh --tests

@@ -124,7 +124,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sets", default="", help="names, separated by spaces; all by default")
     parser.add_argument("--peers", default="", help="the same")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--largest-mb", type=int, default=2000)
+    parser.add_argument("--largest-mb", type=int, default=1399)
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     given = parser.parse_args(argv)
     shapes = sets.shapes(given.scale, given.largest_mb)
