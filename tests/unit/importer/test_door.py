@@ -44,9 +44,10 @@ HEADERS = {
 class Client:
     """An importer with its threads and its door, spoken to over HTTP."""
 
-    def __init__(self, importer: Importer, port: int) -> None:
+    def __init__(self, importer: Importer, port: int, door: Door) -> None:
         self.importer = importer
         self.port = port
+        self.door = door
 
     @contextmanager
     def connected(self) -> Iterator[HTTPConnection]:
@@ -121,7 +122,7 @@ def client(importer: Importer) -> Iterator[Client]:
     server = web.serve(("127.0.0.1", 0), service.health, service.metrics.registry, door.store)
     worker = threading.Thread(target=service.worker.run)
     worker.start()
-    yield Client(importer, server.server_port)
+    yield Client(importer, server.server_port, door)
     service.queue.close()
     worker.join()
     server.shutdown()
@@ -323,6 +324,25 @@ def test_no_more_uploads_are_taken_at_once_than_threads_are_set_aside(client: Cl
             connection.close()
     wait_until(lambda: not client.left(), 10, "all are removed")
     assert client.store(instance())[0] == 200
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.door, "_min_free_bytes", 1 << 60)
+    assert client.store(instance())[0] == 507
+    assert client.left() == []
+    monkeypatch.undo()
+    assert client.store(instance())[0] == 200
+
+
+def test_more_parts_than_are_taken_store_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_importer.door.MAX_PARTS", 2)
+    assert client.store(*(instance() for _ in range(3)))[0] == 413
+    assert client.left() == []
+    assert client.store(*(instance() for _ in range(2)))[0] == 200
 
 
 def test_what_a_killed_importer_left_unfinished_is_removed(importer: Importer) -> None:
