@@ -75,6 +75,7 @@ _ROUTES = tuple(
             Access.RETRIEVE,
         ),
         ("POST", rf"/dicom-web/studies(?:/{_UID})?", Access.STORE),
+        ("POST", r"/instances", Access.STORE),
         ("GET", rf"/(?:patients|studies|series|instances)/{_ID}", Access.NATIVE_READ),
         ("GET", r"/(?:studies|changes|statistics|system)", Access.NATIVE_READ),
         ("POST", r"/tools/(?:find|lookup)", Access.VERIFY),

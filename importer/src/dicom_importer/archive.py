@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import json
-import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,8 @@ from dicom_importer.coerce import CHUNK_BYTES, Body
 from dicom_importer.header import Header
 from dicom_importer.in_flight import InFlight
 from dicom_importer.reasons import Rejected, Unavailable
-from dicom_importer.stow import Multipart, SendingBroke, read_answer, retry_after_s
+from dicom_importer.request import LARGE_BYTES, store_request
+from dicom_importer.stow import SendingBroke, retry_after_s
 
 # The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
 STORE_TIMEOUT_S = 60
@@ -73,26 +74,26 @@ class Archive:
         The status code is only a hint (400 for all but one stored, 200 for an older object kept):
         what counts is the answer's entry for this instance.
         """
-        with self._in_flight.taken(body.length, alive):
-            return self._store(header, body, descriptor, alive)
+        with self._in_flight.taken(body.length, alive), _md5_of(body, descriptor) as md5:
+            self._store(header, body, descriptor, alive)
+            return md5()
 
-    def _store(self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]) -> str:
-        boundary = secrets.token_hex(16)
-        part = Multipart(body, descriptor, boundary, alive)
-        timeout_s = _timeout_s(body.length)
+    def _store(
+        self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]
+    ) -> None:
+        request = store_request(body, descriptor, alive)
         try:
             answer = self._http.request(
                 "POST",
-                f"{self._url}/dicom-web/studies",
-                body=part,
+                self._url + request.path,
+                body=request.content,
                 headers={
                     "Authorization": f"Bearer {self._token.get()}",
                     "Accept": "application/dicom+json",
-                    "Content-Type": "multipart/related; type=application/dicom;"
-                    f" boundary={boundary}",
-                    "Content-Length": str(len(part)),
+                    "Content-Type": request.content_type,
+                    "Content-Length": str(len(request.content)),
                 },
-                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
+                timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=_timeout_s(body.length)),
                 retries=False,
             )
         except (ConnectTimeoutError, NewConnectionError) as error:
@@ -105,8 +106,7 @@ class Archive:
             self._raise_status(answer, Unavailable)
         if answer.status not in (200, 202, 400, 409):
             self._raise_status(answer, SendingBroke)
-        read_answer(answer, header.sop_uid)
-        return part.md5
+        request.read_answer(answer, header.sop_uid)
 
     def held(self, sop_uids: Collection[str]) -> dict[str, list[Held]]:
         """Return what is held under each SOP Instance UID, of digits and dots, in one answer."""
@@ -267,6 +267,17 @@ def identifier(patient_id: str, *uids: str) -> str:
     """Compute Orthanc's identifier of a study, series or instance."""
     digest = hashlib.sha1("|".join((patient_id, *uids)).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
+
+
+@contextlib.contextmanager
+def _md5_of(body: Body, descriptor: int) -> Iterator[Callable[[], str]]:
+    """Have the MD5 taken; that of a large one meanwhile, since the archive needs longer than that."""
+    if body.length < LARGE_BYTES:
+        md5 = body.md5(descriptor)
+        yield lambda: md5
+        return
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(body.md5, descriptor).result
 
 
 def _timeout_s(size_bytes: int) -> float:

@@ -4,6 +4,7 @@ What was there is kept in Original Attributes Sequence (PS3.3 C.12.1.1.9, PS3.18
 other byte of the file stays as it was, but for the preamble.
 """
 
+import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ class Body:
                 yield splice.inserted
             position = splice.offset + splice.deleted
         yield from _copy(descriptor, position, self.size_bytes)
+
+    def md5(self, descriptor: int) -> str:
+        """Return the result's MD5; raises Changed."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in self.chunks(descriptor):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 def _copy(descriptor: int, position: int, end: int) -> Iterator[bytes]:

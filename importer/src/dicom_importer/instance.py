@@ -63,10 +63,7 @@ class Prepared:
     @property
     def md5(self) -> str:
         """The MD5 that the archive would give it."""
-        digest = hashlib.md5(usedforsecurity=False)
-        for chunk in self.body.chunks(self.source.fileno()):
-            digest.update(chunk)
-        return digest.hexdigest()
+        return self.body.md5(self.source.fileno())
 
 
 @contextlib.contextmanager

@@ -1,7 +1,5 @@
-"""The STOW-RS transaction (PS3.18 10.5): the body that is sent and the answer that is read."""
+"""What is read in an answer of the STOW-RS transaction (PS3.18 10.5.3)."""
 
-import hashlib
-from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 from urllib3 import BaseHTTPResponse
 
-from dicom_importer.coerce import Body
 from dicom_importer.reasons import Unavailable
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
@@ -28,33 +25,6 @@ class Refused(Exception):  # noqa: N818 - it is no failure yet
 
 class SendingBroke(Unavailable):
     """The archive stopped answering while it was given this very instance."""
-
-
-class Multipart:
-    """A request body of one part, of known length, read from disk while it is sent."""
-
-    def __init__(
-        self, body: Body, descriptor: int, boundary: str, alive: Callable[[], None]
-    ) -> None:
-        self._body = body
-        self._descriptor = descriptor
-        self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self._alive = alive
-        self.md5 = ""
-
-    def __len__(self) -> int:
-        return len(self._head) + self._body.length + len(self._tail)
-
-    def __iter__(self) -> Iterator[bytes]:
-        digest = hashlib.md5(usedforsecurity=False)
-        yield self._head
-        for chunk in self._body.chunks(self._descriptor):
-            self._alive()
-            digest.update(chunk)
-            yield chunk
-        self.md5 = digest.hexdigest()
-        yield self._tail
 
 
 def read_answer(answer: BaseHTTPResponse, sop_uid: str) -> None:

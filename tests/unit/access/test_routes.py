@@ -47,6 +47,7 @@ ALLOWED = [
         )
     ),
     ("POST", "/dicom-web/studies", Route(Access.STORE)),
+    ("POST", "/instances", Route(Access.STORE)),
     ("POST", S, Route(Access.STORE)),
     ("GET", "/studies", Route(Access.NATIVE_READ)),
     ("GET", f"/series/{ID}", Route(Access.NATIVE_READ)),
@@ -103,7 +104,7 @@ DENIED = [
     ("", S),
     ("get", S),
     ("GET", "/instances"),
-    ("POST", "/instances"),
+    ("PUT", "/instances"),
     ("DELETE", f"/series/{ID}"),
     ("DELETE", f"/patients/{ID}"),
     ("DELETE", f"/studies/{ID}/"),

@@ -57,6 +57,7 @@ class ScriptedArchive:
     away: bool = False
     tokens: int = 0
     stores: int = 0
+    whole: list[str] = field(default_factory=list)
     finds: int = 0
     url: str = ""
     refreshed: list[str] = field(default_factory=list)
@@ -73,6 +74,8 @@ class ScriptedArchive:
                 return 503, b""
             case "POST", ["dicom-web", "studies"]:
                 return self.store(body, content_type)
+            case "POST", ["instances"]:
+                return self.store_whole(body)
             case "POST", ["tools", "lookup"]:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
             case "POST", ["tools", "find"]:
@@ -98,17 +101,27 @@ class ScriptedArchive:
 
     def store(self, body: bytes, content_type: str) -> Reply:
         """Store the one part of a STOW-RS request; an older object is kept, with success."""
-        self.stores += 1
         head = f"Content-Type: {content_type}\r\n\r\n".encode()
         (part,) = list(message_from_bytes(head + body).walk())[1:]
         content = part.get_payload(decode=True)
         assert isinstance(content, bytes)
-        scripted = self.script.pop(0)(content) if self.script else None
-        if scripted:
-            return scripted
+        scripted = self._scripted(content)
+        return scripted or (200, stow_answer(stored=self.keep(content).uids[2]))
+
+    def store_whole(self, content: bytes) -> Reply:
+        """Store what Orthanc's own request holds."""
+        scripted = self._scripted(content)
+        self.whole.append(str(parse(content).SOPInstanceUID))
+        return scripted or (200, own_answer("Success", self.keep(content).id(3)))
+
+    def keep(self, content: bytes) -> Stored:
+        """Hold an instance; an older one stays."""
         held = Stored(content, parse(content))
-        self.instances.setdefault(held.id(3), held)
-        return 200, stow_answer(stored=held.uids[2])
+        return self.instances.setdefault(held.id(3), held)
+
+    def _scripted(self, content: bytes) -> Reply | None:
+        self.stores += 1
+        return self.script.pop(0)(content) if self.script else None
 
     def read_back(self, identifier: str) -> Reply:
         """Say whether an instance's bytes have its MD5: without an answer, which is 404, if not."""
@@ -181,6 +194,11 @@ def stow_answer(stored: str = "", failed: str = "", reason: int | None = None) -
     if stored or failed:
         answer["00081199" if stored else "00081198"] = {"vr": "SQ", "Value": [entry]}
     return json.dumps(answer).encode()
+
+
+def own_answer(status: str, identifier: str = "") -> bytes:
+    """Return Orthanc's own answer to an instance."""
+    return json.dumps({"ID": identifier, "Path": "", "Status": status}).encode()
 
 
 def _md5(content: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dicom_importer import storing, walk
-from unit.importer.archiving import stow_answer
+from dicom_importer import request, storing, walk
+from unit.importer.archiving import own_answer, stow_answer
 from unit.importer.building import dataset, encode, instance, parse
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from unit.importer.archiving import Reply
     from unit.importer.conftest import Importer
+
+    Answers = list[list[Callable[[Importer, bytes], Reply]]]
 
 DAY = "2026-11-24"
 CONFORMANCE = Path(__file__).parents[3] / "docs/conformance.md"
@@ -44,12 +47,7 @@ def xml_answer(stored: str = "", failed: str = "", reason: int | None = None) ->
 
 def keep(importer: Importer, content: bytes) -> str:
     """Let the archive store what it answers for by itself, and return the instance's UID."""
-    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n--x--\r\n"
-    script, importer.archive.script = importer.archive.script, []
-    importer.archive.store(body, "multipart/related; boundary=x")
-    importer.archive.script = script
-    importer.archive.stores -= 1
-    return str(parse(content).SOPInstanceUID)
+    return str(importer.archive.keep(content).uids[2])
 
 
 def both(stored: str, failed: str) -> bytes:
@@ -302,11 +300,11 @@ def test_already_stored_is_compared_and_never_taken_on_trust(
     assert importer.counted("clinic-a") == {"rejected": 1} if other else {"success": 1}
 
 
-def documented() -> dict[str, str]:
-    """Return the answers of docs/conformance.md and what is said to become of the file."""
-    table = CONFORMANCE.read_text().partition("| answer | outcome |")[2].splitlines()[2:]
-    rows = [row.strip("| ").split(" | ") for row in table if row.startswith("|")]
-    return {answer: outcome.replace("`", "") for answer, outcome in rows}
+def documented(head: str) -> list[str]:
+    """Return what docs/conformance.md says to become of the file, answer by answer."""
+    table = CONFORMANCE.read_text().partition(f"| {head} | outcome |\n")[2].splitlines()[1:]
+    rows = itertools.takewhile(lambda row: row.startswith("|"), table)
+    return [row.strip("| ").split(" | ")[1].replace("`", "") for row in rows]
 
 
 def broken(_: Importer, __: bytes) -> Reply:
@@ -334,7 +332,15 @@ def replies(*made: Reply) -> list[Callable[[Importer, bytes], Reply]]:
     return [lambda _, __, reply=reply: reply for reply in made]  # type: ignore[misc]
 
 
-ANSWERED: list[list[Callable[[Importer, bytes], Reply]]] = [
+# Whichever request they answer.
+OF_ANY: Answers = [
+    replies((401, b""), (403, b"")),
+    replies((413, b"")),
+    replies((429, b""), (503, b""), (507, b"")),
+    replies((500, PROBLEM), (502, b""), (504, b""), (404, b""), (302, b"")),
+    [broken],
+]
+ANSWERED: Answers = [
     [
         lambda i, c: (200, stow_answer(stored=keep(i, c))),
         lambda i, c: (400, both(stored=keep(i, c), failed="1.2.3")),
@@ -349,11 +355,18 @@ ANSWERED: list[list[Callable[[Importer, bytes], Reply]]] = [
     [lambda _, c: (409, named(uid(c), 0x0110)), lambda _, c: (202, named(uid(c)))],
     replies((400, stow_answer())),
     replies((200, b""), (202, b"<html>"), (400, PROBLEM), (409, b"[]")),
-    replies((401, b""), (403, b"")),
-    replies((413, b"")),
-    replies((429, b""), (503, b""), (507, b"")),
-    replies((500, PROBLEM), (502, b""), (504, b""), (404, b""), (302, b"")),
-    [broken],
+    *OF_ANY,
+]
+WHOLE = "answer to a large instance"
+ANSWERED_WHOLE: Answers = [
+    [
+        lambda i, c: (200, own_answer("Success", keep(i, c))),
+        lambda i, c: (200, own_answer("AlreadyStored", keep(i, c))),
+    ],
+    [lambda _, c: (200, own_answer("Success", uid(c)))],
+    [lambda i, c: (200, own_answer("AlreadyStored", keep(i, another(c))))],
+    replies((200, own_answer("FilteredOut")), (200, b""), (200, b"[]"), (400, b""), (409, b"")),
+    *OF_ANY,
 ]
 
 
@@ -364,6 +377,7 @@ def test_the_documented_numbers_are_those_of_the_code() -> None:
         f"{storing.LONELY_REFUSALS} refusals in at least {storing.LONELY_REFUSALS_S / 60:.0f} min",
         f"after {storing.SURE_REFUSALS} refusals where the archive cannot parse it",
         f"after {storing.BREAKS} breaks in at least {storing.BREAKS_S / 60:.0f} minutes",
+        f"An instance of {request.LARGE_BYTES >> 20} MiB and more",
         f"| {walk.MAX_DEPTH} levels |",
         f"| {walk.MAX_PADDING_BYTES >> 10} KiB |",
     ):
@@ -371,15 +385,41 @@ def test_the_documented_numbers_are_those_of_the_code() -> None:
 
 
 def test_every_documented_answer_is_tried() -> None:
-    assert len(documented()) == len(ANSWERED) == 15
+    assert len(documented("answer")) == len(ANSWERED) == 15
+    assert len(documented(WHOLE)) + len(OF_ANY) == len(ANSWERED_WHOLE) == 9
 
 
-@pytest.mark.parametrize(
-    ("number", "which"), [(n, w) for n, many in enumerate(ANSWERED) for w in range(len(many))]
-)
-def test_what_is_documented_of_an_answer_is_true(
-    importer: Importer, number: int, which: int
+def each(answers: Answers) -> list[tuple[int, int]]:
+    return [(row, which) for row, many in enumerate(answers) for which in range(len(many))]
+
+
+@pytest.mark.parametrize(("row", "which"), each(ANSWERED))
+def test_what_is_documented_of_an_answer_is_true(importer: Importer, row: int, which: int) -> None:
+    assert outcome_of(importer, ANSWERED[row][which]) == documented("answer")[row]
+
+
+@pytest.mark.parametrize(("row", "which"), each(ANSWERED_WHOLE))
+def test_what_is_documented_of_an_answer_to_a_large_instance_is_true(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch, row: int, which: int
 ) -> None:
+    monkeypatch.setattr("dicom_importer.request.LARGE_BYTES", 1)
+    outcomes = documented(WHOLE) + documented("answer")[-len(OF_ANY) :]
+    assert outcome_of(importer, ANSWERED_WHOLE[row][which]) == outcomes[row]
+
+
+def test_only_a_large_instance_goes_by_the_archives_own_request(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_importer.request.LARGE_BYTES", 1 << 20)
+    large = dataset(PixelData=bytes(1 << 20))
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.drop("clinic-a/large.dcm", encode(large))
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 2}
+    assert importer.archive.whole == [large.SOPInstanceUID]
+
+
+def outcome_of(importer: Importer, reply: Callable[[Importer, bytes], Reply]) -> str:
     """Give one file this answer for as long as it is sent, while others are stored."""
     unlucky = dataset()
     sent = []
@@ -389,7 +429,7 @@ def test_what_is_documented_of_an_answer_is_true(
         if uid(content) != unlucky.SOPInstanceUID:
             return None
         sent.append(content)
-        return ANSWERED[number][which](importer, content)
+        return reply(importer, content)
 
     importer.archive.script.append(answer)
     importer.drop("clinic-a/export/unlucky.dcm", encode(unlucky))
@@ -400,7 +440,5 @@ def test_what_is_documented_of_an_answer_is_true(
     told = importer.root / f"failed/clinic-a/{DAY}/export/unlucky.dcm.error.json"
     if told.exists():
         reason = json.loads(told.read_text())["reason"]
-        found = f"{'put off, then ' if len(sent) > 1 else ''}failed as {reason}"
-    else:
-        found = "put off" if importer.service.journal.active() else "stored"
-    assert found == list(documented().values())[number]
+        return f"{'put off, then ' if len(sent) > 1 else ''}failed as {reason}"
+    return "put off" if importer.service.journal.active() else "stored"
