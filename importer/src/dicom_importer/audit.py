@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from dicom_importer.records import Report
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
+_IMPORTED = {"event": IMPORT, "action": "C", "outcome": 0}
+_UPDATED = {"event": ACCESS, "action": "U", "outcome": 0}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
 _OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
 # What records torn by one kill after another may add.
@@ -31,7 +33,7 @@ def write_reports(
     reports = [r for submission, r in journal.past.reports() if (r.clinic, submission) not in busy]
     if not reports:
         return 0
-    append(path, [_record(report, now()) for report in reports])
+    append(path, [_reported(report, now()) for report in reports])
     for report in reports:
         journal.audited(report)
     return len(reports)
@@ -59,54 +61,93 @@ def replaced(
     who: str, clinic: str, uids: tuple[str, str], md5s: tuple[str, str], time: str
 ) -> dict[str, object]:
     """Return the record of an instance (study and SOP UID) whose bytes gave way to others."""
-    digest = hashlib.sha256(" ".join((time, *uids, *md5s)).encode()).hexdigest()
-    return {
-        "id": digest[:24],
-        "time": time,
-        "event": ACCESS,
-        "action": "U",
-        "outcome": 0,
-        "who": {"service": "dicom-importer", "source": f"failed/{clinic}", "operator": who},
-        "clinic_id": clinic,
-        "study_instance_uid": uids[0],
-        "sop_instance_uid": uids[1],
-        "status": "replaced",
-        "old_md5": md5s[0],
-        "new_md5": md5s[1],
-        "instances": 1,
-    }
+    return _record(
+        " ".join((time, *uids, *md5s)),
+        time,
+        _UPDATED,
+        {"source": f"failed/{clinic}", "operator": who},
+        clinic_id=clinic,
+        study_instance_uid=uids[0],
+        sop_instance_uid=uids[1],
+        status="replaced",
+        old_md5=md5s[0],
+        new_md5=md5s[1],
+        instances=1,
+    )
 
 
 def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> dict[str, object]:
     """Return the record of files that somebody stored over HTTP, before they are judged."""
-    return {
-        "id": hashlib.sha256(f"{clinic} {submission}".encode()).hexdigest()[:24],
-        "time": time,
-        "event": IMPORT,
-        "action": "C",
-        "outcome": 0,
-        "who": {"service": "dicom-importer", "source": "stow-rs", "user": who},
-        "clinic_id": clinic,
-        "submission": submission,
-        "status": "delivered",
-        "instances": count,
-    }
+    return _record(
+        f"{clinic} {submission}",
+        time,
+        _IMPORTED,
+        {"source": "stow-rs", "user": who},
+        clinic_id=clinic,
+        submission=submission,
+        status="delivered",
+        instances=count,
+    )
 
 
 def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[str, object]:
     """Return the record of instances stored again from processed/."""
+    return _record(
+        f"{time} {clinic} {since} {stored}",
+        time,
+        _IMPORTED,
+        {"source": f"processed/{clinic}", "operator": who},
+        clinic_id=clinic,
+        status="replayed",
+        since=since,
+        instances=stored,
+    )
+
+
+def repaired(who: str, clinic: str, count: int, time: str) -> dict[str, object]:
+    """Return the record of instances whose bytes the archive had lost, stored anew as they were."""
+    return _record(
+        f"{time} {clinic} repaired {count}",
+        time,
+        _UPDATED,
+        {"source": f"processed/{clinic}", "operator": who},
+        clinic_id=clinic,
+        status="repaired",
+        instances=count,
+    )
+
+
+def _reported(report: Report, now: datetime) -> dict[str, object]:
+    ids = ",".join(map(str, report.ids))
+    return _record(
+        f"{report.clinic} {ids}",
+        stamp(now),
+        _IMPORTED | {"outcome": _OUTCOMES[report.status]},
+        {"source": f"inbox/{report.clinic}"},
+        clinic_id=report.clinic,
+        study_instance_uid=report.study_uid,
+        status=report.status,
+        reason=report.reason,
+        instances=len(report.ids),
+    )
+
+
+def _record(
+    key: str, time: str, event: Mapping[str, object], who: dict[str, str], **rest: object
+) -> dict[str, object]:
+    """Return a record, with the same id for the same key."""
     return {
-        "id": hashlib.sha256(f"{time} {clinic} {since} {stored}".encode()).hexdigest()[:24],
+        "id": hashlib.sha256(key.encode()).hexdigest()[:24],
         "time": time,
-        "event": IMPORT,
-        "action": "C",
-        "outcome": 0,
-        "who": {"service": "dicom-importer", "source": f"processed/{clinic}", "operator": who},
-        "clinic_id": clinic,
-        "status": "replayed",
-        "since": since,
-        "instances": stored,
+        **event,
+        "who": {"service": "dicom-importer", **who},
+        **rest,
     }
+
+
+def stamp(now: datetime) -> str:
+    """Return a time (UTC) as records tell it."""
+    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ids(tail: bytes) -> set[str]:
@@ -116,24 +157,3 @@ def _ids(tail: bytes) -> set[str]:
         with contextlib.suppress(ValueError, TypeError, KeyError):
             found.add(str(json.loads(line)["id"]))
     return found
-
-
-def _id(report: Report) -> str:
-    ids = ",".join(map(str, report.ids))
-    return hashlib.sha256(f"{report.clinic} {ids}".encode()).hexdigest()[:24]
-
-
-def _record(report: Report, now: datetime) -> dict[str, object]:
-    return {
-        "id": _id(report),
-        "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "event": IMPORT,
-        "action": "C",
-        "outcome": _OUTCOMES[report.status],
-        "who": {"service": "dicom-importer", "source": f"inbox/{report.clinic}"},
-        "clinic_id": report.clinic,
-        "study_instance_uid": report.study_uid,
-        "status": report.status,
-        "reason": report.reason,
-        "instances": len(report.ids),
-    }
