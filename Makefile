@@ -50,11 +50,11 @@ retry: ## put failed files back into the inbox: make retry CLINIC=clinic-a [REAS
 replace: ## let a corrected export in failed/ take the place of what is archived: make replace F=…
 	@$(STACK) importer replace --by '$(WHO)' "$$F"
 
-replay: ## offer originals again to a restored archive: make replay SINCE=2026-11-24 [CLINIC=clinic-a]
+replay: ## offer originals again to an archive that lost something: make replay SINCE=2026-11-24 [CLINIC=clinic-a]
 	@$(STACK) importer replay --since '$(SINCE)' --clinic '$(CLINIC)' --by '$(WHO)'
 
-verify: ## compare journal, originals and archive: make verify [CLINIC=clinic-a]
-	@$(STACK) importer verify --clinic '$(CLINIC)'
+verify: ## compare journal, originals and archive: make verify [CLINIC=clinic-a] [REPAIR=1]
+	@$(STACK) importer verify --clinic '$(CLINIC)' $(if $(REPAIR),--repair --by '$(WHO)')
 
 build: setup ## build the images only
 	@$(STACK) build

@@ -39,7 +39,7 @@ in {
               ${getExe pkgs.dicom-importer} "$@"
           }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID]" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -81,10 +81,10 @@ in {
             importer status || well=1
             exit "$well"
             ;;
-          explain | retry | verify)
+          explain | retry)
             importer "$1" "''${words[@]}"
             ;;
-          replace | replay)
+          replace | replay | verify)
             # Who did it stands in the audit.
             importer "$1" --by "''${SUDO_USER:-$(id -un)}" "''${words[@]}"
             ;;

@@ -6,18 +6,20 @@ import io
 import json
 import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
 import pytest
+import requests
 from harness.dicomweb import Reader
 from harness.drop import drop_files
 from harness.people import service_token
 from harness.phantom import ct
 from harness.stack import TOP, make
 from harness.wait import wait_until
-from stack.shell import environment
+from stack import health
+from stack.shell import environment, podman
 from unit.importer.commanding import KILLED
 
 if TYPE_CHECKING:
@@ -90,9 +92,40 @@ def brighter(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(physician: Reader, study: Study) -> bytes:
-    """Return the pixels of a study's first image as the physician gets them."""
-    uids = (study.uid, study.identity.uid("series"), study.identity.uid("instance", 0))
+def stored_file(stack: Stack, uid: str) -> Path:
+    """Return where the archive's disk holds an image."""
+    files = [
+        path for path in (stack.podman_settings.data_dir / "dicom").rglob("*") if path.is_file()
+    ]
+    wanted = uid.encode()
+    (found,) = [
+        path
+        for path in files
+        if (content := path.read_bytes())[128:132] == b"DICM" and wanted in content[:1024]
+    ]
+    return found
+
+
+def forget_cache(stack: Stack) -> None:
+    """Start the archive anew: it answers from its memory what its disk no longer holds."""
+    podman("restart", "-t", "10", stack.container("orthanc"))
+    wait_until(
+        lambda: health.state(stack.podman_settings, "orthanc") == "healthy",
+        120,
+        "Orthanc is there again",
+        lambda: stack.logs("orthanc"),
+    )
+
+
+def audited(stack: Stack) -> list[dict[str, Any]]:
+    """Return what the audit tells of imports."""
+    lines = (stack.podman_settings.data_dir / "audit/importer/import.jsonl").read_text()
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def pixels(physician: Reader, study: Study, number: int = 0) -> bytes:
+    """Return the pixels of one of a study's images as the physician gets them."""
+    uids = (study.uid, study.identity.uid("series"), study.identity.uid("instance", number))
     return bytes(physician.instance(*map(str, uids)).PixelData)
 
 
@@ -141,6 +174,38 @@ def test_verify_finds_what_the_archive_lost_and_replay_brings_it_back(
     assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
 
 
+@pytest.mark.parametrize("command", ["replay", "verify"])
+def test_what_the_archives_disk_lost_is_stored_anew(
+    stack: Stack, physician: Reader, study: Study, command: str
+) -> None:
+    env_file = stack.podman_settings.env_file
+    uids = [sop_uid(study.files[name]) for name in ("CT0001.dcm", "CT0002.dcm")]
+    before = [pixels(physician, study, number) for number in range(2)]
+    wholes = [stored_file(stack, uid).read_bytes() for uid in uids]
+    stored_file(stack, uids[0]).unlink()
+    stored_file(stack, uids[1]).write_bytes(wholes[1][:-1] + bytes([wholes[1][-1] ^ 1]))
+    forget_cache(stack)
+    found = run(stack, "verify", CLINIC=CLINIC)
+    assert found.returncode != 0
+    for uid in uids:
+        assert f"study {study.uid}, image {uid} cannot be read back; its original" in found.stdout
+    with pytest.raises((AssertionError, requests.RequestException)):
+        pixels(physician, study)
+    if command == "replay":
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        said = make("replay", env_file, SINCE=today, CLINIC=CLINIC)
+        assert f"{CLINIC}: 0 stored, 2 repaired, " in said
+        assert ", 0 failed." in said
+    else:
+        said = make("verify", env_file, CLINIC=CLINIC, REPAIR="1", WHO="an-operator")
+        assert " 2 repaired; 0 differences." in said
+    forget_cache(stack)
+    assert [pixels(physician, study, number) for number in range(2)] == before
+    assert [stored_file(stack, uid).read_bytes() for uid in uids] == wholes
+    assert " 0 differences." in make("verify", env_file, CLINIC=CLINIC)
+    assert [r["instances"] for r in audited(stack) if r["status"] == "repaired"][-1] == 2
+
+
 def test_replace_lets_the_physician_read_the_other_version(
     stack: Stack, physician: Reader, study: Study
 ) -> None:
@@ -153,10 +218,10 @@ def test_replace_lets_the_physician_read_the_other_version(
     assert pixels(physician, study) == wanted
     assert body_parts(physician, study) == ["HEAD", "JAW"]
     assert not failed.exists()
-    lines = (stack.podman_settings.data_dir / "audit/importer/import.jsonl").read_text()
-    records = [json.loads(line) for line in lines.splitlines()]
     (record,) = [
-        r for r in records if r["status"] == "replaced" and r["study_instance_uid"] == study.uid
+        r
+        for r in audited(stack)
+        if r["status"] == "replaced" and r["study_instance_uid"] == study.uid
     ]
     assert record["who"]["operator"] == "an-operator"
     assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)

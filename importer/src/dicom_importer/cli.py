@@ -47,10 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="offer originals again to a restored archive")
     replay.add_argument("--since", required=True, type=date.fromisoformat, metavar="YYYY-MM-DD")
     replay.add_argument("--clinic", default="", help="default: all")
-    for command in (replace, replay):
-        command.add_argument("--by", required=True, metavar="NAME", help="who does it, for audit")
     verify = commands.add_parser("verify", help="compare journal, originals and archive")
     verify.add_argument("--clinic", default="", help="default: all")
+    verify.add_argument("--repair", action="store_true", help="store anew what has an original")
+    for command in (replace, replay, verify):
+        needed = command is not verify
+        command.add_argument("--by", required=needed, metavar="NAME", help="who does it, for audit")
     commands.add_parser("realm", help="reconcile the identity provider's realm", add_help=False)
     return parser
 
@@ -106,7 +108,10 @@ def _replay(settings: Config, arguments: argparse.Namespace) -> int:
 def _verify(settings: Config, arguments: argparse.Namespace) -> int:
     from dicom_importer import verify  # noqa: PLC0415
 
-    status = verify.verify(settings, arguments.clinic, _say, _progress)
+    if arguments.repair and not arguments.by:
+        raise config.ConfigError("verify --repair needs --by NAME: who does it, for audit")
+    wanted = verify.Wanted(arguments.clinic, arguments.by if arguments.repair else "")
+    status = verify.verify(settings, wanted, _say, _progress, _now)
     _progress("")
     return status
 

@@ -1,6 +1,7 @@
 """The archive as a command of the operator speaks to it, beside the running service."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -26,4 +27,6 @@ def limits(config: Config) -> Limits:
     """Return the service's limits, with its working space."""
     spool = config.state_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    return Limits(spool, config.max_instance_bytes)
+    # Each may have its own and the archive's version inflated.
+    inflating = threading.Semaphore(2 * config.connections)
+    return Limits(spool, config.max_instance_bytes, inflating)

@@ -65,3 +65,8 @@ def shipped(name: str) -> Path:
 def parse(content: bytes) -> Dataset:
     """Read a file as another program would."""
     return pydicom.dcmread(io.BytesIO(content))
+
+
+def other(content: bytes) -> bytes:
+    """Return as many bytes, one of which has turned."""
+    return content[:-1] + bytes([content[-1] ^ 1])

@@ -101,7 +101,7 @@ def test_a_whole_study_changes_hands(
     assert after.patient_id == "P2"
     assert command(importer, capsys, "verify")[0] == 0
     said = command(importer, capsys, "replay", "--since", DAY, *BY)[1]
-    assert f"0 stored, {OLD + 1} there, 0 failed" in said
+    assert f"0 stored, 0 repaired, {OLD + 1} there, 0 failed" in said
 
 
 def test_what_still_comes_under_the_old_patient_fails(

@@ -112,7 +112,7 @@ def test_no_more_is_done_with_a_zip_than_asked(
     assert "1 files were unpacked from it" in command(importer, capsys, "explain", path)[1]
     assert command(importer, capsys, "verify")[0] == 0
     said = command(importer, capsys, "replay", "--since", DAY, "--by", "me")[1]
-    assert "0 stored, 1 there, 0 failed" in said
+    assert "0 stored, 0 repaired, 1 there, 0 failed" in said
 
 
 def test_the_folder_goes_when_it_is_empty_for_a_day(importer: Importer) -> None:

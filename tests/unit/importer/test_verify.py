@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from dicom_importer import verify
+from dicom_importer import plan, repair, verify
 from pydicom.uid import generate_uid
-from unit.importer.building import dataset, encode, instance
+from unit.importer.archiving import stow_answer
+from unit.importer.building import dataset, encode, instance, other
 from unit.importer.commanding import command
+from unit.importer.test_audit import records
 from unit.importer.test_flow import DAY
 from unit.importer.test_replace import BY, another_version
 
@@ -21,14 +24,6 @@ if TYPE_CHECKING:
     from unit.importer.conftest import Importer
 
 READ_BACK = "cannot be read back"
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Provide the waits before the archive is asked again, none of which is waited."""
-    made: list[float] = []
-    monkeypatch.setattr(time, "sleep", made.append)
-    return made
 
 
 def only(importer: Importer) -> Stored:
@@ -155,11 +150,6 @@ def test_without_an_archive_there_is_no_verdict(
     assert command(importer, capsys, "verify", "--clinic", "clinic-x")[0] == 2
 
 
-def other(content: bytes) -> bytes:
-    """Return as many bytes, one of which has turned."""
-    return content[:-1] + bytes([content[-1] ^ 1])
-
-
 @pytest.mark.parametrize(
     "damage", [other, lambda content: content[:-1], lambda _: None], ids=["turned", "cut", "gone"]
 )
@@ -181,13 +171,13 @@ def test_an_image_whose_bytes_are_damaged_is_named_with_its_original_and_what_to
     assert said == (
         f"clinic-a: study {held.uids[0]}, image {held.uids[2]} {READ_BACK}; its original:"
         f" find {original.parents[1]} -inum {original.stat().st_ino}\n"
-        "What cannot be read back is damaged or gone on the archive's disk. Restore the archive from"
-        " a backup, then replay the days since that backup. Replay alone does not bring it back,"
-        " because the archive's index still lists it.\n"
+        "What cannot be read back is damaged or gone on the archive's disk. If that disk is in its"
+        " place, verify --repair (make verify REPAIR=1) stores anew what has an original; only a"
+        " backup of the archive brings back the rest.\n"
         "2 studies: 2 images compared with their originals, 0 only read back;"
         " 2 files in processed/; 1 differences.\n"
     )
-    assert waits == [*verify.ASK_AGAIN_AFTER_S]
+    assert waits == [*repair.ASK_AGAIN_AFTER_S]
 
 
 @pytest.mark.usefixtures("waits")
@@ -214,18 +204,6 @@ def test_a_duplicate_that_another_file_brought_is_read_back_before_it_is_compare
     held.on_disk = None
     status, said = command(importer, capsys, "verify")
     assert (status, READ_BACK in said) == (1, True)
-
-
-@pytest.mark.usefixtures("waits")
-def test_replay_alone_does_not_bring_back_what_only_the_index_lists(
-    importer: Importer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    only(importer).on_disk = None
-    replayed = command(importer, capsys, "replay", "--since", DAY, *BY)
-    assert replayed == (0, "clinic-a: 0 stored, 1 there, 0 failed.\n")
-    assert command(importer, capsys, "verify")[0] == 1
 
 
 @pytest.mark.parametrize("hiccups", [1, 2])
@@ -330,3 +308,115 @@ def test_several_are_read_at_once_and_named_in_the_order_of_the_journal(
     assert named == uids
     assert "12 images compared with their originals" in said
     assert command(importer, capsys, "verify")[1] == said
+
+
+REPAIR = ("verify", "--repair", *BY)
+
+
+@pytest.mark.usefixtures("waits")
+def test_told_to_repair_it_stores_anew_what_is_damaged_or_lacking_and_has_an_original(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, uids = dataset(), [str(generate_uid()) for _ in range(5)]
+    for n in range(4):
+        made.SOPInstanceUID = uids[n]
+        importer.drop(f"clinic-a/cd/{n}.dcm", encode(made))
+    importer.drop("clinic-b/one.dcm", instance(SOPInstanceUID=uids[4]))
+    importer.run()
+    held, tree = importer.archive.instances, importer.tree()
+    before = {key: one.content for key, one in held.items()}
+    damaged, lacking, without, _, whole_study = sorted(
+        held, key=lambda x: uids.index(held[x].uids[2])
+    )
+    held[damaged].on_disk = held[without].on_disk = None
+    (importer.root / f"processed/clinic-a/{DAY}/cd/2.dcm").rename(importer.root / "aside")
+    del held[lacking], held[whole_study]
+    status, said = command(importer, capsys, *REPAIR)
+    assert status == 1
+    assert f"image {uids[0]} cannot be read back; repaired\n" in said
+    assert f"image {uids[1]} is not in the archive; repaired\n" in said
+    assert f"image {uids[2]} cannot be read back; no original of it is kept\n" in said
+    assert f"image {uids[4]} is not in the archive; repaired\n" in said
+    assert said.endswith(" 3 repaired; 1 differences.\n")
+    told = [r for r in records(importer) if r["status"] == "repaired"]
+    assert [(r["clinic_id"], r["instances"]) for r in told] == [("clinic-a", 2), ("clinic-b", 1)]
+    (importer.root / "aside").rename(importer.root / f"processed/clinic-a/{DAY}/cd/2.dcm")
+    assert command(importer, capsys, *REPAIR)[0] == 0
+    assert command(importer, capsys, "verify")[1].endswith("; 0 differences.\n")
+    assert {key: one.content for key, one in held.items()} == before
+    assert not any(one.on_disk for one in held.values())
+    assert importer.tree() == tree
+
+
+@pytest.mark.usefixtures("waits")
+def test_what_is_not_this_clinics_or_another_version_is_reported_and_not_repaired(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        importer.drop(f"clinic-a/{n}.dcm", instance())
+    importer.run()
+    elsewhere, version = importer.archive.instances.values()
+    elsewhere.tags.InstitutionName = "clinic-b"
+    version.content = other(version.content)
+    elsewhere.on_disk = version.on_disk = None
+    stores = importer.archive.stores
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, "2 differences" in said, importer.archive.stores) == (1, True, stores)
+    assert list(importer.archive.instances.values()) == [elsewhere, version]
+
+
+@pytest.mark.usefixtures("waits")
+def test_what_the_archive_refuses_to_take_anew_is_reported(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    only(importer).on_disk = None
+    uid = only(importer).uids[2]
+    importer.archive.script.append(lambda _: (409, stow_answer(failed=uid, reason=0xC000)))
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, "; not repaired: The archive cannot read this file." in said) == (1, True)
+    assert command(importer, capsys, *REPAIR)[0] == 0
+    assert command(importer, capsys, "verify")[0] == 0
+
+
+def test_who_repairs_has_to_be_said_and_nobody_replaces_meanwhile(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    importer.archive.instances.clear()
+    assert command(importer, capsys, "verify", "--repair")[0] == 2
+    with plan.held(importer.config.state_dir):
+        status, said = command(importer, capsys, *REPAIR)
+    assert (status, said.startswith("A replacement or replay is under way")) == (2, True)
+    assert command(importer, capsys, "verify", *BY)[0] == 1
+    assert not importer.archive.instances
+    assert command(importer, capsys, *REPAIR)[0] == 0
+
+
+def test_an_archive_that_goes_away_meanwhile_leaves_what_was_repaired_in_the_audit(
+    importer: Importer, capsys: pytest.CaptureFixture[str], waits: list[float]
+) -> None:
+    for n in range(2):
+        importer.drop(f"clinic-a/{n}.dcm", instance())
+    importer.run()
+    importer.archive.instances.clear()
+    importer.config = dataclasses.replace(importer.config, connections=1)
+
+    def goes_away(_: bytes) -> Reply:
+        importer.archive.away = True
+        return 503, b""
+
+    importer.archive.script += [lambda _: None, goes_away]
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, len(importer.archive.instances)) == (verify.STOPPED, 1)
+    assert said.startswith("Stopped: the archive does not answer (status 503)")
+    assert len(waits) == repair.TRIES - 1
+    (record,) = [r for r in records(importer) if r["status"] == "repaired"]
+    assert (record["instances"], record["who"]) == (
+        1,
+        {"service": "dicom-importer", "source": "processed/clinic-a", "operator": "an-admin"},
+    )
+    importer.archive.away = False
+    assert command(importer, capsys, *REPAIR)[0] == 0
