@@ -92,6 +92,12 @@ def brighter(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def stored_files(stack: Stack, *, dicom: bool) -> list[Path]:
+    """Return the images on the archive's disk, or what else lies there: its caches of metadata."""
+    files = (stack.podman_settings.data_dir / "dicom").rglob("*")
+    return [p for p in files if p.is_file() and (p.read_bytes()[128:132] == b"DICM") is dicom]
+
+
 def stored_file(stack: Stack, uid: str) -> Path:
     """Return where the archive's disk holds an image."""
     files = [
@@ -182,7 +188,12 @@ def test_what_the_archives_disk_lost_is_stored_anew(
     uids = [sop_uid(study.files[name]) for name in ("CT0001.dcm", "CT0002.dcm")]
     before = [pixels(physician, study, number) for number in range(2)]
     wholes = [stored_file(stack, uid).read_bytes() for uid in uids]
+    assert body_parts(physician, study) == ["JAW", "JAW"]
     stored_file(stack, uids[0]).unlink()
+    caches = stored_files(stack, dicom=False)
+    assert caches
+    for path in caches:
+        path.unlink()
     stored_file(stack, uids[1]).write_bytes(wholes[1][:-1] + bytes([wholes[1][-1] ^ 1]))
     forget_cache(stack)
     found = run(stack, "verify", CLINIC=CLINIC)
@@ -200,6 +211,7 @@ def test_what_the_archives_disk_lost_is_stored_anew(
         said = make("verify", env_file, CLINIC=CLINIC, REPAIR="1", WHO="an-operator")
         assert " 2 repaired; 0 differences." in said
     forget_cache(stack)
+    assert body_parts(physician, study) == ["JAW", "JAW"]
     assert [pixels(physician, study, number) for number in range(2)] == before
     assert [stored_file(stack, uid).read_bytes() for uid in uids] == wholes
     assert " 0 differences." in make("verify", env_file, CLINIC=CLINIC)
