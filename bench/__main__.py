@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TextIO
@@ -17,7 +18,7 @@ from stack.settings import SettingsError, load
 from stack.shell import CommandError
 
 from bench import report, sets
-from bench.measure import Bench, Cost, Run, fill, importer_run, peer_run, timed
+from bench.measure import RESTARTED, Bench, Cost, Run, fill, importer_run, peer_run, timed
 from bench.peers import OURS, PEERS, Peer, curl_config
 from bench.stage import stage
 
@@ -55,11 +56,14 @@ def in_turn(names: Sequence[str], turn: int) -> list[str]:
 
 
 def one_run(bench: Bench, name: str, sample: sets.SampleSet, start_ups: dict[str, Cost]) -> Run:
-    """Have one sender send one set."""
+    """Have one sender send one set; a restart of the archive is recorded and not measured."""
+    started = bench.archive_started()
     if name == OURS:
-        return importer_run(bench, name, sample, new_stamp())
-    peer = next(peer for peer in PEERS if peer.name == name)
-    return peer_run(bench, peer, sample, new_stamp(), start_ups[name])
+        run = importer_run(bench, name, sample, new_stamp())
+    else:
+        peer = next(peer for peer in PEERS if peer.name == name)
+        run = peer_run(bench, peer, sample, new_stamp(), start_ups[name])
+    return run if bench.archive_started() == started else replace(run, failed=RESTARTED)
 
 
 def make_set(bench: Bench, shape: sets.Shape) -> sets.SampleSet:
@@ -92,9 +96,8 @@ def measure(
         for turn in range(rounds):
             for name in in_turn(names, turn):
                 runs.append(one := one_run(bench, name, sample, start_ups))
-                tell(
-                    f"{shape.name} {turn + 1}/{rounds} {name}: {one.rate:.1f}/s, {one.cost}, lost {one.lost}"
-                )
+                came = one.failed or f"{one.rate:.1f}/s, {one.cost}"
+                tell(f"{shape.name} {turn + 1}/{rounds} {name}: {came}, lost {one.lost}")
         count = f"{shape.files} " if shape.files > 1 else ""
         title = f"{count}{shape.title}, {rounds} rounds"
         out.write(report.table(title, runs, titles, http) + "\n")

@@ -10,18 +10,21 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stack.shell import CommandError, podman
 
 from bench.sets import orthanc_study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stack.settings import Settings
 
     from bench.peers import Peer
     from bench.sets import SampleSet
 
+ARCHIVE = ("orthanc", "postgresql")
 CLINIC = "bench"
 # Whoever takes longer has lost what is missing by then.
 RUN_TIMEOUT_S = 600
@@ -30,6 +33,8 @@ POLL_S = 0.05
 SETTLE_S = 2.0
 # Orthanc was killed for its memory: podman starts it again.
 RESTART_TIMEOUT_S = 120
+RESTARTED = "the archive was restarted"
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: what was sent, what of it the archive did not hold, and what it took."""
+    """One run: what was sent, what of it the archive did not hold, and what it took.
+
+    What failed, and why, is no measurement.
+    """
 
     peer: str
     set: str
@@ -53,6 +61,7 @@ class Run:
     lost: int
     cost: Cost
     settled_s: float = 0.0
+    failed: str = ""
 
     @property
     def rate(self) -> float:
@@ -78,14 +87,27 @@ class Bench:
 
     def process(self, service: str) -> int:
         """Return the host's process id of a service's program, below its init."""
-        shown = podman("inspect", "-f", "{{.State.Pid}}", self.settings.container(service))
-        first = shown.strip()
+        return _patiently(lambda: self._process(service), service)
+
+    def _process(self, service: str) -> int:
+        # While it is being restarted it is process 0, which there is not.
+        first = self._shown(service, "{{.State.Pid}}")
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         return int(children[0]) if children else int(first)
 
+    def _shown(self, service: str, what: str) -> str:
+        return podman("inspect", "-f", what, self.settings.container(service)).strip()
+
+    def archive_started(self) -> tuple[str, ...]:
+        """Tell when the archive's containers were started last."""
+        return tuple(self._shown(one, "{{.State.StartedAt}}") for one in ARCHIVE)
+
     def cpu_s(self, service: str) -> float:
         """Return the CPU seconds of a service's container, by its control group."""
-        lines = Path(f"/proc/{self.process(service)}/cgroup").read_text().splitlines()
+        return _patiently(lambda: self._cpu_s(service), service)
+
+    def _cpu_s(self, service: str) -> float:
+        lines = Path(f"/proc/{self._process(service)}/cgroup").read_text().splitlines()
         parts = [line.split(":", 2) for line in lines]
         for _, controllers, path in parts:
             if "cpuacct" in controllers.split(","):
@@ -97,10 +119,13 @@ class Bench:
 
     def archive_cpu_s(self) -> float:
         """Return what the archive has used."""
-        return self.cpu_s("orthanc") + self.cpu_s("postgresql")
+        return sum(map(self.cpu_s, ARCHIVE))
 
     def ask(self, method: str, path: str) -> bytes | None:
         """Ask Orthanc from this host; None where there is no such thing."""
+        return _patiently(lambda: self._ask(method, path), "orthanc")
+
+    def _ask(self, method: str, path: str) -> bytes | None:
         host = f"{self.settings.prefix('BACKEND')}.13"
         connection = http.client.HTTPConnection(host, 8042, timeout=600)
         try:
@@ -117,7 +142,6 @@ class Bench:
 
     def held(self, sample: SampleSet, stamp: str) -> int:
         """Count what the archive holds of a stamped set, then have it removed."""
-        self._await_archive()
         total = 0
         for study in range(sample.shape.studies):
             path = f"/studies/{orthanc_study(stamp, study)}"
@@ -127,17 +151,17 @@ class Bench:
         time.sleep(SETTLE_S)
         return total
 
-    def _await_archive(self) -> None:
-        deadline = time.monotonic() + RESTART_TIMEOUT_S
-        while True:
-            try:
-                self.ask("GET", "/system")
-            except (OSError, http.client.HTTPException) as error:
-                if time.monotonic() > deadline:
-                    raise CommandError(f"the archive does not come back: {error}") from error
-                time.sleep(1)
-            else:
-                return
+
+def _patiently(ask: Callable[[], _Answer], service: str) -> _Answer:
+    """Ask again until a service that is being restarted is there."""
+    deadline = time.monotonic() + RESTART_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except (OSError, http.client.HTTPException) as error:
+            if time.monotonic() > deadline:
+                raise CommandError(f"{service} does not come back: {error}") from error
+            time.sleep(1)
 
 
 def fill(bench: Bench, floor: Peer, sample: SampleSet, stamp: str) -> None:
@@ -198,7 +222,8 @@ def importer_run(bench: Bench, name: str, sample: SampleSet, stamp: str) -> Run:
     peak_bytes = _peak_bytes(process)
     filed = list((files / "processed" / CLINIC).glob(f"*/{stamp}/*/*"))
     ended_at = max(path.stat().st_ctime for path in filed) if filed else time.time()
-    began_at = _first_coercion(bench.settings.data_dir / "importer" / "journal.sqlite", stamp)
+    journal = bench.settings.data_dir / "importer" / "journal.sqlite"
+    began_at = _first_coercion(journal, stamp) or dropped_at
     refused = list((files / "failed" / CLINIC).glob(f"*/{stamp}/*/*.dcm"))
     _take_back(sample, [*filed, *refused], inbox)
     lost = sample.shape.files - min(bench.held(sample, stamp), len(filed))
@@ -222,12 +247,12 @@ def _peak_bytes(process: int) -> int:
 
 
 def _first_coercion(journal: Path, stamp: str) -> float:
-    """Return when the first file of a submission was taken up, in seconds since the epoch."""
+    """Return when the first file of a submission was taken up, in seconds since the epoch; 0 if none was."""
     with sqlite3.connect(f"file:{journal}?mode=ro", uri=True) as db:
         (first,) = db.execute(
             "SELECT min(coerced_at) FROM file WHERE submission = ? AND coerced_at <> ''",
             (stamp.encode(),),
         ).fetchone()
     if first is None:
-        raise CommandError(f"the journal has nothing of {stamp}")
+        return 0.0
     return datetime.strptime(first, "%Y%m%d%H%M%S.%f%z").timestamp()

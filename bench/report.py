@@ -20,11 +20,14 @@ HEAD = (
 
 def table(title: str, runs: Sequence[Run], titles: dict[str, str], http: set[str]) -> str:
     """Write what was measured of one set; `http` names the peers that ours is compared with."""
-    rates = {name: _rate(_of(runs, name)) for name in titles if _of(runs, name)}
+    whole = [run for run in runs if not run.failed]
+    rates = {name: _rate(_of(whole, name)) for name in titles if _of(whole, name)}
     floor = rates.get(FLOOR, 0.0)
     ranked = sorted(rates, key=lambda name: -rates[name])
     lines = [f"### {title}", "", *HEAD]
     lines += [_line(titles[name], _of(runs, name), floor) for name in ranked]
+    unmeasured = [name for name in titles if _of(runs, name) and name not in rates]
+    lines += [f"| {titles[name]} |||||||{_note(_of(runs, name))} |" for name in unmeasured]
     return "\n".join([*lines, "", _verdict(rates, runs, http), ""])
 
 
@@ -37,12 +40,13 @@ def _rate(runs: Sequence[Run]) -> float:
 
 
 def _line(title: str, runs: Sequence[Run], floor: float) -> str:
-    """Write one sender's line; figures are medians over the rounds."""
+    """Write one sender's line; figures are medians over the rounds that did not fail."""
+    whole = [run for run in runs if not run.failed]
 
     def middle(value: Callable[[Run], float]) -> float:
-        return median(value(run) for run in runs)
+        return median(value(run) for run in whole)
 
-    rates = [run.rate for run in runs]
+    rates = [run.rate for run in whole]
     cells = (
         title,
         f"{_short(median(rates))} ({_short(min(rates))} to {_short(max(rates))})",
@@ -61,7 +65,8 @@ def _short(value: float) -> str:
 
 
 def _note(runs: Sequence[Run]) -> str:
-    words = []
+    failed = [run.failed for run in runs if run.failed]
+    words = [f"{len(failed)} of {len(runs)} failed: {failed[0]}"] if failed else []
     if lost := max(run.lost for run in runs):
         words.append(f"lost {lost} of {runs[0].files}")
     elif any(run.files != runs[0].files for run in runs):
@@ -78,7 +83,9 @@ def _verdict(rates: dict[str, float], runs: Sequence[Run], http: set[str]) -> st
     words = []
     if rates.get(FLOOR):
         words.append(f"{rates[OURS] / rates[FLOOR]:.2f} of the floor")
-    whole = [n for n in http & rates.keys() if not any(run.lost for run in _of(runs, n))]
+    whole = [
+        n for n in http & rates.keys() if not any(run.lost or run.failed for run in _of(runs, n))
+    ]
     if whole:
         fastest = max(whole, key=lambda name: rates[name])
         words.append(f"{rates[OURS] / rates[fastest]:.2f} of the fastest HTTP peer ({fastest})")

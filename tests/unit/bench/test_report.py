@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bench import report
-from bench.measure import Cost, Run
+from bench.measure import RESTARTED, Cost, Run
 
 TITLES = {"importer": "ours", "floor": "the floor", "fast": "fast", "leaky": "leaky"}
 
 
-def run(peer: str, seconds: float, *, lost: int = 0) -> Run:
+def run(peer: str, seconds: float, *, lost: int = 0, failed: str = "") -> Run:
     cost = Cost(seconds, 1.5, 30_000_000, 4.0)
-    return Run(peer, "slices", 100, 50_000_000, lost, cost, 2.1 if peer == "importer" else 0.0)
+    settled_s = 2.1 if peer == "importer" else 0.0
+    return Run(peer, "slices", 100, 50_000_000, lost, cost, settled_s, failed)
 
 
 def lines(*runs: Run) -> list[str]:
@@ -42,6 +43,22 @@ def test_who_lost_something_is_named_and_neither_paid_for_it_nor_compared_with()
     assert cells(leaky)[1] == "97 (97 to 97)"
     assert cells(leaky)[-1] == "lost 3 of 100"
     assert "1.25 of the fastest HTTP peer (fast)" in written[-1]
+
+
+def test_a_round_that_failed_is_told_and_neither_measured_nor_compared_with() -> None:
+    written = lines(
+        run("importer", 2.0),
+        run("fast", 1.0),
+        run("fast", 9.0, lost=100, failed=RESTARTED),
+        run("leaky", 2.5, failed=RESTARTED),
+    )
+    fast, leaky = (
+        next(line for line in written if line.startswith(name)) for name in ("| fast", "| leaky")
+    )
+    assert cells(fast)[1] == "100 (100 to 100)"
+    assert cells(fast)[-1] == "1 of 2 failed: the archive was restarted, lost 100 of 100"
+    assert cells(leaky) == ["leaky", *[""] * 6, "1 of 1 failed: the archive was restarted"]
+    assert "HTTP peer" not in written[-1]
 
 
 def test_ours_is_compared_with_the_floor() -> None:
