@@ -5,12 +5,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from dicom_importer.journal import Journal
 from dicom_importer.records import Report
+from dicom_importer.scan import DELIVERED
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
@@ -18,6 +20,8 @@ _IMPORTED = {"event": IMPORT, "action": "C", "outcome": 0}
 _UPDATED = {"event": ACCESS, "action": "U", "outcome": 0}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
 _OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
+# A submission is named where its name is the door's; a workstation's folder may bear a patient's.
+_DELIVERED = re.compile(rf"\d{{8}}-\d{{6}}-[0-9a-f]{{8}}{re.escape(DELIVERED)}", re.ASCII)
 # What records torn by one kill after another may add.
 _TORN_BYTES = 1 << 16
 
@@ -30,11 +34,15 @@ def write_reports(
     A record may be written and not yet journalled as such when the importer is killed: its id
     tells, so the end of the file, where these records would be, is read first.
     """
-    reports = [r for submission, r in journal.past.reports() if (r.clinic, submission) not in busy]
+    reports = [
+        (submission, report)
+        for submission, report in journal.past.reports()
+        if (report.clinic, submission) not in busy
+    ]
     if not reports:
         return 0
-    append(path, [_reported(report, now()) for report in reports])
-    for report in reports:
+    append(path, [_reported(submission, report, now()) for submission, report in reports])
+    for _, report in reports:
         journal.audited(report)
     return len(reports)
 
@@ -77,7 +85,11 @@ def replaced(
 
 
 def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> dict[str, object]:
-    """Return the record of files that somebody stored over HTTP, before they are judged."""
+    """Return the record of files that somebody sent whole over HTTP, before any is taken in.
+
+    What became of them is in the records of the same submission; where there are none, nothing
+    was imported: the importer was killed or its disk failed before it showed itself the files.
+    """
     return _record(
         f"{clinic} {submission}",
         time,
@@ -117,7 +129,8 @@ def repaired(who: str, clinic: str, count: int, time: str) -> dict[str, object]:
     )
 
 
-def _reported(report: Report, now: datetime) -> dict[str, object]:
+def _reported(submission: str, report: Report, now: datetime) -> dict[str, object]:
+    named = {"submission": submission} if _DELIVERED.fullmatch(submission) else {}
     ids = ",".join(map(str, report.ids))
     return _record(
         f"{report.clinic} {ids}",
@@ -129,6 +142,7 @@ def _reported(report: Report, now: datetime) -> dict[str, object]:
         status=report.status,
         reason=report.reason,
         instances=len(report.ids),
+        **named,
     )
 
 

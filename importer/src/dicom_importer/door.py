@@ -141,12 +141,13 @@ class Door:
                 return [Outcome(one.sop_class_uid, one.sop_uid, None, "") for one in spooled]
             with files.folder(spool.root, spool.path) as folder:
                 os.fsync(folder)
+            self._note(uploader, clinic, name, len(spooled))
             rename.rename(spool, Place(self._inbox, f"{clinic}/{name}"))
         finally:
             with contextlib.suppress(OSError):
                 upkeep.remove(spool.root, spool.path)
             unpack.forget_empty(self._inbox, clinic)
-        self._note(uploader, clinic, name, len(spooled))
+        log.line("delivered", clinic=clinic, submission=name, instances=len(spooled))
         return self._follow(clinic, name, spooled)
 
     def _spool(self, request: Request, boundary: str, spool: Place) -> Iterator[_Spooled]:
@@ -187,14 +188,18 @@ class Door:
         return _Spooled(place.name, "", "")
 
     def _note(self, uploader: Uploader, clinic: str, name: str, count: int) -> None:
-        """Tell the audit who brought a submission; what became of it is recorded as for any other."""
-        log.line("delivered", clinic=clinic, submission=name, instances=count)
+        """Tell the audit who delivered a submission, before anything can be imported of it.
+
+        Interrupted after this, the record stands alone: files came whole, none was taken in, and
+        the client, who heard of no success, sends them again under another name.
+        """
         time = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
             record = audit.delivered(uploader.name, clinic, name, count, time)
             audit.append(self._audit_file, [record])
         except OSError as error:
             log.trace("audit", error, clinic=clinic)
+            raise Refusal(503, "Nothing was stored: the audit cannot be written.") from error
 
     def _follow(self, clinic: str, name: str, spooled: list[_Spooled]) -> list[Outcome]:
         """Offer the files of a submission and wait until each is filed, or for as long as a client does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -72,6 +73,29 @@ class Client:
         with self.connected() as connection:
             connection.request("POST", path, content, HEADERS | named)
             return read(connection.getresponse())
+
+    @contextmanager
+    def uploading(self, who: str) -> Iterator[None]:
+        """Hold an upload that goes on for ever."""
+        before = self.parts_left()
+        with self.connected() as connection:
+            connection.putrequest("POST", "/dicom-web/studies")
+            headers = HEADERS | {"Authorization": who, "Content-Length": "1000"}
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            connection.send(b"--b\r\n" + HEAD + bytes(200))
+            wait_until(lambda: self.parts_left() > before, 10, "it is being written")
+            yield
+
+    def parts_left(self) -> int:
+        """Return how many parts lie in the inboxes, also hidden."""
+        return sum(path.endswith(".dcm") for path in self.left())
+
+    def audited(self) -> list[dict[str, Any]]:
+        """Return the audit records."""
+        text = self.importer.config.audit_file.read_text()
+        return [json.loads(line) for line in text.splitlines()]
 
     def left(self) -> list[str]:
         """Return what lies in the inboxes, also what is hidden there."""
@@ -155,11 +179,37 @@ def test_it_does_not_wait_for_the_cool_down_and_its_record_names_who_stored(clie
     assert client.store(instance())[0] == 200
     assert client.importer.clock.now_s == before
     client.importer.service.tend()
-    records = [json.loads(x) for x in client.importer.config.audit_file.read_text().splitlines()]
+    records = client.audited()
     assert [(x["status"], x["clinic_id"], x["who"].get("user")) for x in records] == [
         ("delivered", "clinic-a", "ann"),
         ("success", "clinic-a", None),
     ]
+    assert records[0]["submission"] == records[1]["submission"]
+
+
+def test_without_its_record_in_the_audit_nothing_is_taken(client: Client) -> None:
+    audit_file = client.importer.config.audit_file
+    audit_file.mkdir()
+    status, answer = client.store(instance())
+    assert (status, answer["error"]) == (503, "Nothing was stored: the audit cannot be written.")
+    assert client.left() == []
+    assert client.importer.service.queue.idle
+    assert client.importer.archive.instances == {}
+    audit_file.rmdir()
+    assert client.store(instance())[0] == 200
+
+
+def test_the_audit_is_told_before_the_files_are_shown(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "at the rename")
+
+    monkeypatch.setattr("dicom_importer.rename.rename", fail)
+    assert client.store(instance())[0] == 503
+    assert [record["status"] for record in client.audited()] == ["delivered"]
+    assert client.left() == []
+    assert client.importer.service.queue.idle
 
 
 def test_a_repeat_is_answered_for_as_stored(client: Client) -> None:
