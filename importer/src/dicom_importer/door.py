@@ -215,8 +215,6 @@ class Door:
         while not self._queue.are_done(arrivals.values()) and time.monotonic() < until:
             self._alive()
             time.sleep(LOOK_S)
-        with contextlib.suppress(OSError), files.folder(self._inbox, clinic) as folder:
-            os.rmdir(name, dir_fd=folder)
         return [self._outcome(clinic, name, one) for one in spooled]
 
     def _outcome(self, clinic: str, name: str, one: _Spooled) -> Outcome:

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from dicom_importer import files, log
-from dicom_importer.scan import DELIVERED, UNPACKED, UNPACKING
+from dicom_importer.files import Arrival
+from dicom_importer.scan import DELIVERED, UNPACKED, UNPACKING, submission
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -48,6 +49,14 @@ def remove(root: Path, top: str) -> None:
     for path in reversed(folders):
         above, _, name = path.rpartition("/")
         with files.folder(root, above) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
+
+
+def remove_emptied(inbox: Path, arrival: Arrival) -> None:
+    """Remove the folder that a file came in by HTTP once nothing lies in it any more."""
+    name = submission(arrival.path)
+    if name.endswith(DELIVERED):
+        with contextlib.suppress(OSError), files.folder(inbox, arrival.clinic) as descriptor:
             os.rmdir(name, dir_fd=descriptor)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from dicom_importer import files, filing, flow, instance, log, scan, storing, unpack
+from dicom_importer import files, filing, flow, instance, log, scan, storing, unpack, upkeep
 from dicom_importer.beside import KEPT, Beside
 from dicom_importer.files import Arrival
 from dicom_importer.filing import Folders
@@ -103,6 +103,7 @@ class Worker:
         if row.state == "filing":
             self._show(row)
             filing.file_away(self._context.journal, self._folders, row)
+            upkeep.remove_emptied(self._folders.inbox, row.arrival)
             self._context.claims.release(row.arrival)
             return
         self._context.claims.claim(row.arrival, row.identity)
@@ -233,6 +234,7 @@ class Worker:
         self._show(row)
         move = filing.Move(row)
         yield move
+        upkeep.remove_emptied(self._folders.inbox, row.arrival)
         yield Finish(row.id, move.gone)
         self._context.claims.release(row.arrival)
         return move.row

@@ -269,6 +269,12 @@ def test_an_archive_that_is_away_is_waited_for_and_the_files_stay(client: Client
     assert (status, items(answer, "00081198")) == (503, [(made.SOPInstanceUID, 0xA700)])
     (name,) = [path for path in client.left() if path.endswith(".dcm")]
     assert name.startswith("clinic-a/20261124-")
+    client.importer.archive.away = False
+    client.importer.clock.now_s += 120
+    # Another one wakes the workers.
+    assert client.store(instance())[0] == 200
+    wait_until(lambda: client.left() == [], 10, "its folder goes with its last file")
+    assert len(client.importer.archive.instances) == 2
 
 
 @pytest.mark.parametrize(
