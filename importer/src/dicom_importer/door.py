@@ -19,13 +19,15 @@ from dicom_importer.files import Arrival, Place
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import Journal
 from dicom_importer.multipart import MalformedBodyError, Part, parse_type, parts
-from dicom_importer.reasons import Busy, Failure, Unavailable
+from dicom_importer.reasons import Busy, Failure, Stopping, Unavailable
 from dicom_importer.scan import DELIVERED, UNPACKING
 from dicom_importer.stored import Outcome
 from dicom_importer.uploader import Uploader
 
 # Each takes a thread, and room on the disk until it is whole.
 UPLOADS = 4
+# A client that sends a byte a minute must leave something for the others.
+UPLOADS_EACH = UPLOADS // 2
 MAX_PARTS = 100_000
 ANSWER_S = 300.0
 LOOK_S = 0.05
@@ -91,16 +93,25 @@ class Door:
         self._alive = alive
         self._monotonic = monotonic
         self._answer_s = answer_s
-        self._uploads = threading.Semaphore(UPLOADS)
+        self._is_open = threading.Event()
+        self._lock = threading.Lock()
+        self._uploading: list[str] = []
+
+    def open(self) -> None:
+        """Let uploads in, once what a killed process left of others is removed."""
+        self._is_open.set()
 
     def store(self, request: Request) -> tuple[int, dict[str, object]]:
         """Return a status and the Store Instances Response (PS3.18 10.5.3); raises Refusal."""
+        if not self._is_open.is_set():
+            raise Refusal(503, "The importer is starting; please try again in a moment.")
         boundary = _boundary(request.headers)
         uploader, clinic = self._clinic(request)
-        if not self._uploads.acquire(blocking=False):
-            raise Refusal(503, "Too many uploads at once; please try again in a moment.")
         try:
-            outcomes = self._take(request, boundary, uploader, clinic)
+            with self._one_of_few(uploader.name):
+                outcomes = self._take(request, boundary, uploader, clinic)
+        except Stopping as stop:
+            raise Refusal(503, "The importer is being stopped; please send again.") from stop
         except MalformedBodyError as error:
             raise Refusal(400, f"Nothing was stored: {error}.") from error
         except (ConnectionError, TimeoutError):
@@ -108,9 +119,23 @@ class Door:
         except OSError as error:
             log.trace("upload", error, clinic=clinic)
             raise Refusal(503, "Nothing was stored: the inbox cannot be written.") from error
-        finally:
-            self._uploads.release()
         return stored.answer(outcomes, _address(request.headers))
+
+    @contextlib.contextmanager
+    def _one_of_few(self, name: str) -> Iterator[None]:
+        """Count an upload among those under way; raises Refusal where that would be too many."""
+        with self._lock:
+            if self._uploading.count(name) >= UPLOADS_EACH:
+                words = f"this account has {UPLOADS_EACH} uploads under way"
+                raise Refusal(503, f"Nothing was stored: {words}; please try again after them.")
+            if len(self._uploading) >= UPLOADS:
+                raise Refusal(503, "Too many uploads at once; please try again in a moment.")
+            self._uploading.append(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._uploading.remove(name)
 
     def _clinic(self, request: Request) -> tuple[Uploader, str]:
         try:

@@ -30,6 +30,7 @@ def run(config: Config, signals: set[signal.Signals]) -> int:
     server = web.serve(address, service.health, service.metrics.registry, service.door.store)
     observer = watch.watch(config.inbox_dir, service.wake.set)
     service.worker.recover()
+    service.door.open()
     workers = [
         threading.Thread(target=service.worker.run, name=f"worker-{n}", daemon=True)
         for n in range(config.connections)

@@ -6,14 +6,14 @@ import errno
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dicom_importer import web
-from dicom_importer.door import UPLOADS, Door
-from dicom_importer.reasons import Unavailable
+from dicom_importer.door import UPLOADS, UPLOADS_EACH, Door
+from dicom_importer.reasons import Stopping, Unavailable
 from dicom_importer.uploader import Uploader
 from harness.wait import wait_until
 from unit.importer.building import dataset, encode, instance
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 WHO = {
     "Bearer a": Uploader(200, "ann", ("clinic-a",)),
+    "Bearer a2": Uploader(200, "una", ("clinic-a",)),
     "Bearer ab": Uploader(200, "bob", ("clinic-a", "clinic-b")),
+    "Bearer b": Uploader(200, "ben", ("clinic-b",)),
     "Bearer none": Uploader(200, "eve", ()),
     "Bearer c": Uploader(200, "kim", ("clinic-c",)),
     "Bearer physician": Uploader(403),
@@ -143,6 +145,7 @@ def client(importer: Importer) -> Iterator[Client]:
         monotonic=importer.clock.monotonic,
         answer_s=2.0,
     )
+    door.open()
     server = web.serve(("127.0.0.1", 0), service.health, service.metrics.registry, door.store)
     worker = threading.Thread(target=service.worker.run)
     worker.start()
@@ -364,22 +367,45 @@ def test_a_connection_that_breaks_off_stores_nothing(client: Client, *, chunked:
 
 
 def test_no_more_uploads_are_taken_at_once_than_threads_are_set_aside(client: Client) -> None:
-    with client.connected() as one:
-        others = [HTTPConnection("127.0.0.1", client.port, timeout=30) for _ in range(UPLOADS - 1)]
-        for connection in (one, *others):
-            connection.putrequest("POST", "/dicom-web/studies")
-            for name, value in (HEADERS | {"Content-Length": "1000"}).items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            connection.send(b"--b\r\n" + HEAD + bytes(200))
-        wait_until(
-            lambda: sum(path.endswith(".dcm") for path in client.left()) == UPLOADS, 10, "all are"
-        )
-        assert client.store(instance())[0] == 503
-        for connection in others:
-            connection.close()
+    with ExitStack() as uploads:
+        for number in range(UPLOADS):
+            who = "Bearer a" if number < UPLOADS_EACH else "Bearer a2"
+            uploads.enter_context(client.uploading(who))
+        status, answer = client.store(instance(), who="Bearer b")
+        assert (status, answer["error"].partition(";")[0]) == (503, "Too many uploads at once")
+    wait_until(lambda: not client.left(), 10, "all are removed")
+    assert client.store(instance(), who="Bearer b")[0] == 200
+
+
+def test_an_account_leaves_half_of_the_uploads_to_others(client: Client) -> None:
+    with ExitStack() as uploads:
+        for _ in range(UPLOADS_EACH):
+            uploads.enter_context(client.uploading("Bearer a"))
+        status, answer = client.store(instance())
+        assert (status, f"has {UPLOADS_EACH} uploads under way" in answer["error"]) == (503, True)
+        assert client.store(instance(), who="Bearer b")[0] == 200
     wait_until(lambda: not client.left(), 10, "all are removed")
     assert client.store(instance())[0] == 200
+
+
+def test_nothing_is_taken_before_what_was_left_is_removed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.door, "_is_open", threading.Event())
+    assert client.store(instance())[0] == 503
+    client.door.open()
+    assert client.store(instance())[0] == 200
+
+
+def test_an_importer_that_is_stopped_keeps_nothing_of_what_is_not_whole(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise Stopping
+
+    monkeypatch.setattr(client.door, "_alive", stop)
+    assert client.store(instance())[0] == 503
+    assert client.left() == []
 
 
 def test_a_disk_that_is_nearly_full_takes_nothing(
