@@ -5,6 +5,7 @@ shown in one step, taken without a cool-down, and answered for when each file is
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import threading
@@ -33,6 +34,7 @@ ANSWER_S = 300.0
 LOOK_S = 0.05
 # How much is written between two looks at what is left of the disk.
 ROOM_BYTES = 1 << 26
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MULTIPART, _DICOM = "multipart/related", "application/dicom"
 
 
@@ -118,6 +120,8 @@ class Door:
             raise  # the client's
         except OSError as error:
             log.trace("upload", error, clinic=clinic)
+            if error.errno in _FULL:
+                raise Refusal(507, "Nothing was stored: the disk is full.") from error
             raise Refusal(503, "Nothing was stored: the inbox cannot be written.") from error
         return stored.answer(outcomes, _address(request.headers))
 
