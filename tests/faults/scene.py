@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from faults.submission import packed, submission
 from harness import strace
 from harness.own_importer import own_importer
 from harness.small_disk import small_disk
+from harness.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from harness.phantom import Identity
     from harness.stack import Stack
     from harness.strace import Call
+
+FLOW_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,21 @@ class Trial:
     def steps(self) -> dict[Step, list[Call]]:
         """Return the steps of the thread that was followed."""
         return steps(strace.calls(self.trace))
+
+    def interrupt(self, call: Call) -> bool:
+        """Let it work with a kill at a call of its worker; says whether it came to that."""
+        with (
+            self.importer.running() as process,
+            strace.traced(strace.newest_thread(process.pid), self.trace, call),
+        ):
+            self.dropped.drop(self.importer)
+            wait_until(
+                lambda: process.poll() is not None or self.importer.audited() == self.files,
+                FLOW_TIMEOUT_S,
+                "it is killed or done",
+                self.importer.tail,
+            )
+            return process.poll() == -signal.SIGKILL
 
     def faults(self) -> list[str]:
         """Return what is wrong after the end."""

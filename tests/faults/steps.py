@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.strace import Call
 
@@ -94,25 +94,36 @@ class Step:
 
 def steps(calls: Iterable[Call]) -> dict[Step, list[Call]]:
     """Join calls that follow each other under one name."""
+    return joined(_named(calls))
+
+
+def joined(named: Iterable[tuple[str, str, Call]]) -> dict[Step, list[Call]]:
+    """Join calls that follow each other for one file under one name; those without are left out."""
     result: dict[Step, list[Call]] = {}
     step = Step("", "", 0)
-    asked = ""
+    for file, name, call in named:
+        if name and (file, name) != (step.file, step.name):
+            time = 1 + sum(one.file == file and one.name == name for one in result)
+            step = Step(file, name, time)
+        if name:
+            result.setdefault(step, []).append(call)
+    return result
+
+
+def _named(calls: Iterable[Call]) -> Iterator[tuple[str, str, Call]]:
+    file = before = asked = ""
     for call in calls:
         name = asked if call.name == "recvfrom" else _name(call)
-        if call.name == "recvfrom" and step.name == COPYING:
+        if call.name == "recvfrom" and before == COPYING:
             name = COPYING
         if call.name == "sendto":
             asked = name if name in _QUESTIONS else "hear of the image"
-        if not name or (name == "read the file" and step.name in _SENDING):
+        if not name or (name == "read the file" and before in _SENDING):
             continue
-        file = step.file
         if name == "open the file" and (source := _SOURCE.search(call.arguments)):
             file = source[1]
-        if (file, name) != (step.file, step.name):
-            time = 1 + sum(one.file == file and one.name == name for one in result)
-            step = Step(file, name, time)
-        result.setdefault(step, []).append(call)
-    return result
+        before = name
+        yield file, name, call
 
 
 def middle(calls: list[Call]) -> Call:

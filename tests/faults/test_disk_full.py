@@ -25,14 +25,16 @@ FLOW_TIMEOUT_S = 30
 
 
 @contextmanager
-def full(folder: Path) -> Iterator[None]:
-    """Leave neither a block nor an inode."""
+def full(folder: Path, *of: str) -> Iterator[None]:
+    """Leave neither a block nor an inode, or none of what is named."""
     fillers = folder / "fillers"
     fillers.mkdir()
     try:
-        with (fillers / "blocks").open("wb", 0) as file:
-            until_full(lambda _: file.write(bytes(4096)))
-        until_full(lambda number: (fillers / str(number)).touch())
+        if not of or "blocks" in of:
+            with (fillers / "blocks").open("wb", 0) as file:
+                until_full(lambda _: file.write(bytes(4096)))
+        if not of or "inodes" in of:
+            until_full(lambda number: (fillers / str(number)).touch())
         yield
     finally:
         shutil.rmtree(fillers)

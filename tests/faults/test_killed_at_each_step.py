@@ -8,20 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from faults.scene import packed_trial, record, trial, trial_apart
 from faults.steps import COPY_NAMES, NAMES, UNPACKING, Step, middle
 from harness import strace
 from harness.strace import Call
-from harness.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from faults.scene import Scene, Trial
-    from harness.own_importer import Process
 
 # One file of each kind: the first of its study, no DICOM, another clinic's, a duplicate.
 FILES = ("00-CT0001.dcm", "letter.dcm", "other.dcm", "same.dcm")
@@ -32,16 +30,24 @@ TRIES = 12
 FLOW_TIMEOUT_S = 60
 
 
-def killed_at(make: Callable[[], Trial], step: Step, call: Call) -> list[str]:
+class Interrupted(Protocol):
+    """What is interrupted, in which steps, and what is wrong after it came to its end."""
+
+    def interrupt(self, call: Call) -> bool:
+        """Begin with a kill at a call; says whether it came to that."""
+
+    def end(self) -> list[str]:
+        """Go on to the end and return what is wrong."""
+
+    def steps(self) -> dict[Step, list[Call]]:
+        """Return what was done before."""
+
+
+def killed_at(make: Callable[[], Interrupted], step: Step, call: Call) -> list[str]:
     """Kill an importer in a step and return what is wrong in the end."""
     for _ in range(TRIES):
         one = make()
-        with (
-            one.importer.running() as process,
-            strace.traced(strace.newest_thread(process.pid), one.trace, call),
-        ):
-            one.dropped.drop(one.importer)
-            is_killed = killed_before_the_end(one, process)
+        is_killed = one.interrupt(call)
         if found := one.end():
             return found
         found_steps = one.steps()
@@ -53,23 +59,14 @@ def killed_at(make: Callable[[], Trial], step: Step, call: Call) -> list[str]:
     return ["it was never killed there"]
 
 
-def killed_at_each(make: Callable[[], Trial], wanted: Mapping[Step, Call]) -> dict[Step, list[str]]:
+def killed_at_each(
+    make: Callable[[], Interrupted], wanted: Mapping[Step, Call]
+) -> dict[Step, list[str]]:
     """Return what is wrong after a kill at each of these steps."""
     # Each of them waits more than it computes.
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         found = pool.map(lambda item: killed_at(make, *item), wanted.items())
         return dict(zip(wanted, found, strict=True))
-
-
-def killed_before_the_end(one: Trial, process: Process) -> bool:
-    """Wait until an importer is killed, or has done all."""
-    wait_until(
-        lambda: process.poll() is not None or one.importer.audited() == one.files,
-        FLOW_TIMEOUT_S,
-        "it is killed or done",
-        one.importer.tail,
-    )
-    return process.poll() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
