@@ -26,10 +26,10 @@ from harness.wait import wait_until
 if TYPE_CHECKING:
     from faults.scene import Scene
 
-KILLS = int(os.environ.get("DOOR_KILLS", "10"))
+KILLS = int(os.environ.get("DOOR_KILLS", "12"))
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
-# From when it has started: about what an upload of so many slices takes.
-SLICES, LONGEST_LIFE_S = 20, 0.6
+# From when it has started: while an upload of so many slices comes, or until it may be answered.
+SLICES, LIVES_S = 40, (0.1, 0.6)
 FLOW_TIMEOUT_S = 60
 # Above what must be free before a part is begun (ROOM_BYTES), so that the disk itself says no.
 DISK_BYTES = 80 << 20
@@ -65,7 +65,7 @@ def test_killed_at_random_times_while_somebody_stores(
     rng = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
     one = upload(scene, who)
     importer = one.importer
-    studies = [replace(one, files=images(secrets.token_hex(8), SLICES, 63))]
+    studies = [replace(one, files=images(secrets.token_hex(8), SLICES, 200))]
 
     def store() -> None:
         """Store a study as often as it takes, as a client does, and begin with the next one."""
@@ -76,11 +76,11 @@ def test_killed_at_random_times_while_somebody_stores(
             return
         if status:
             assert (status, uids) == (200, studies[-1].sop_uids), importer.tail()
-            studies.append(replace(one, files=images(secrets.token_hex(8), SLICES, 63)))
+            studies.append(replace(one, files=images(secrets.token_hex(8), SLICES, 200)))
 
     for _ in range(KILLS):
         with importer.running() as process:
-            Timer(rng.uniform(0, LONGEST_LIFE_S), process.kill).start()
+            Timer(rng.uniform(0, rng.choice(LIVES_S)), process.kill).start()
             while process.poll() is None:
                 store()
     with importer.running() as process:
