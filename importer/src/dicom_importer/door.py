@@ -97,11 +97,21 @@ class Door:
         self._answer_s = answer_s
         self._is_open = threading.Event()
         self._lock = threading.Lock()
-        self._uploading: list[str] = []
+        # Who holds which upload.
+        self._uploading: dict[str, str] = {}
 
     def open(self) -> None:
         """Let uploads in, once what a killed process left of others is removed."""
         self._is_open.set()
+
+    def tidy(self, clinic: str) -> None:
+        """Remove what is hidden of uploads that are over: their disk failed when they ended."""
+
+        def is_over(name: str) -> bool:
+            return name.endswith(DELIVERED) and name not in self._uploading
+
+        with contextlib.suppress(OSError):
+            unpack.forget_hidden(self._inbox, clinic, is_over)
 
     def store(self, request: Request) -> tuple[int, dict[str, object]]:
         """Return a status and the Store Instances Response (PS3.18 10.5.3); raises Refusal."""
@@ -110,8 +120,8 @@ class Door:
         boundary = _boundary(request.headers)
         uploader, clinic = self._clinic(request)
         try:
-            with self._one_of_few(uploader.name):
-                outcomes = self._take(request, boundary, uploader, clinic)
+            with self._one_of_few(uploader.name) as name:
+                outcomes = self._take(request, boundary, uploader, clinic, name)
         except Stopping as stop:
             raise Refusal(503, "The importer is being stopped; please send again.") from stop
         except MalformedBodyError as error:
@@ -126,20 +136,21 @@ class Door:
         return stored.answer(outcomes, _address(request.headers))
 
     @contextlib.contextmanager
-    def _one_of_few(self, name: str) -> Iterator[None]:
-        """Count an upload among those under way; raises Refusal where that would be too many."""
+    def _one_of_few(self, account: str) -> Iterator[str]:
+        """Name an upload and hold it among those under way; raises Refusal for one too many."""
+        name = f"{self._now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}{DELIVERED}"
         with self._lock:
-            if self._uploading.count(name) >= UPLOADS_EACH:
+            if list(self._uploading.values()).count(account) >= UPLOADS_EACH:
                 words = f"this account has {UPLOADS_EACH} uploads under way"
                 raise Refusal(503, f"Nothing was stored: {words}; please try again after them.")
             if len(self._uploading) >= UPLOADS:
                 raise Refusal(503, "Too many uploads at once; please try again in a moment.")
-            self._uploading.append(name)
+            self._uploading[name] = account
         try:
-            yield
+            yield name
         finally:
             with self._lock:
-                self._uploading.remove(name)
+                del self._uploading[name]
 
     def _clinic(self, request: Request) -> tuple[Uploader, str]:
         try:
@@ -158,9 +169,8 @@ class Door:
         return uploader, clinic
 
     def _take(
-        self, request: Request, boundary: str, uploader: Uploader, clinic: str
+        self, request: Request, boundary: str, uploader: Uploader, clinic: str, name: str
     ) -> list[Outcome]:
-        name = f"{self._now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}{DELIVERED}"
         spool = Place(self._inbox, f"{clinic}/{UNPACKING}/{name}")
         try:
             spooled = list(self._spool(request, boundary, spool))

@@ -217,6 +217,7 @@ class Service:
                 upkeep.remove_empty_folders(
                     self.config.inbox_dir, clinic, now.timestamp(), self.config.empty_folder_age_s
                 )
+                self.door.tidy(clinic)
         self.journal.prune((now - timedelta(days=JOURNAL_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def _finish_replacement(self) -> None:

@@ -119,12 +119,17 @@ def forget(inbox: Path, arrival: Arrival) -> None:
 def forget_all_but(inbox: Path, clinic: str, kept: Collection[Arrival]) -> None:
     """Remove what killed processes left of a clinic's zips, but for those that are decided on."""
     names = {_working(inbox, arrival).name for arrival in kept}
+    forget_hidden(inbox, clinic, lambda name: name not in names)
+
+
+def forget_hidden(inbox: Path, clinic: str, is_left: Callable[[str], bool]) -> None:
+    """Remove what is hidden in a clinic's inbox under names that nobody needs; raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         with (
             files.folder(inbox, f"{clinic}/{UNPACKING}") as descriptor,
             os.scandir(descriptor) as found,
         ):
-            left = [one.name for one in found if one.name not in names]
+            left = [one.name for one in found if is_left(one.name)]
         for name in left:
             upkeep.remove(inbox, f"{clinic}/{UNPACKING}/{name}")
         forget_empty(inbox, clinic)

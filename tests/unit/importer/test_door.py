@@ -433,6 +433,31 @@ def test_what_a_killed_importer_left_unfinished_is_removed(importer: Importer) -
     assert not left.exists()
 
 
+def test_what_a_failing_disk_left_hidden_is_removed_by_and_by(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr("dicom_importer.rename.rename", fail)
+    monkeypatch.setattr("dicom_importer.upkeep.remove", fail)
+    assert client.store(instance())[0] == 503
+    monkeypatch.undo()
+    zipped = client.importer.drop("clinic-a/.dicom-importer-unpacking/of-a-zip/1.dcm", b"x")
+    with client.uploading("Bearer a"):
+        assert client.parts_left() == 3
+        client.door.tidy("clinic-a")
+        assert client.parts_left() == 2
+    wait_until(lambda: client.parts_left() == 1, 10, "the other one ends")
+    assert zipped.exists()
+
+
+def test_the_importer_tidies_by_itself(importer: Importer) -> None:
+    left = importer.drop("clinic-a/.dicom-importer-unpacking/20261124-x.stow/000001.dcm", b"x")
+    importer.service.tend()
+    assert not left.exists()
+
+
 def test_the_folder_of_an_upload_goes_when_it_was_emptied(importer: Importer) -> None:
     folder = importer.root / "inbox/clinic-a/20261124-x.stow"
     folder.mkdir()
