@@ -25,8 +25,9 @@ from harness.wait import wait_until
 
 if TYPE_CHECKING:
     from faults.scene import Scene
+    from harness.strace import Call
 
-KILLS = int(os.environ.get("DOOR_KILLS", "12"))
+KILLS = int(os.environ.get("DOOR_KILLS", "10"))
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
 # From when it has started: while an upload of so many slices comes, or until it may be answered.
 SLICES, LIVES_S = 40, (0.1, 0.6)
@@ -42,19 +43,38 @@ def who(scene: Scene) -> Technician:
 
 
 @pytest.fixture(scope="module")
-def ends(scene: Scene, who: Technician) -> dict[Step, list[str]]:
+def recorded_upload(scene: Scene, who: Technician) -> dict[Step, Call]:
+    """Provide the steps of an upload that nothing disturbs, each with the call in its middle."""
+    one = upload(scene, who)
+    assert one.disturbed() == 200
+    assert one.end() == []
+    return {step: middle(calls) for step, calls in one.steps().items()}
+
+
+@pytest.fixture(scope="module")
+def ends(scene: Scene, who: Technician, recorded_upload: dict[Step, Call]) -> dict[Step, list[str]]:
     """Provide what is wrong after a kill at each step of an upload."""
-    make = partial(upload, scene, who)
-    undisturbed = make()
-    assert not undisturbed.interrupt(None)
-    assert undisturbed.end() == []
-    wanted = {step: middle(calls) for step, calls in undisturbed.steps().items()}
-    return killed_at_each(make, wanted)
+    return killed_at_each(partial(upload, scene, who), recorded_upload)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_when_about_to(ends: dict[Step, list[str]], name: str) -> None:
     assert_well(ends, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sync a part", "sync the upload's folder", "sync the audit", "sync the inbox"],
+)
+def test_a_sync_fails_and_no_success_is_told(
+    scene: Scene, who: Technician, recorded_upload: dict[Step, Call], name: str
+) -> None:
+    # The last sync of the inbox comes after the rename: what was shown is imported.
+    *_, call = (call for step, call in recorded_upload.items() if step.name == name)
+    one = upload(scene, who)
+    assert one.disturbed(call, "error=EIO") == 503
+    assert "EIO" in one.trace.read_text()
+    assert one.end() == []
 
 
 def test_killed_at_random_times_while_somebody_stores(

@@ -41,7 +41,7 @@ _CALLS = (
     ("ask whose token it is", "sendto", r'"GET /clinic-access'),
     ("make the hidden folder", "mkdirat", rf'"{UNPACKING}"'),
     ("make the upload's folder", "mkdirat", r'\.stow"'),
-    ("sync where a folder was made", "fsync", rf"/inbox/[^/]+(/{UNPACKING})?>"),
+    ("sync the inbox", "fsync", rf"/inbox/[^/]+(/{UNPACKING})?>"),
     ("create a part", "openat", r'\.dcm", O_WRONLY'),
     ("write a part", "write", r"\.dcm>"),
     ("sync a part", "fsync", r"\.dcm>"),
@@ -171,15 +171,18 @@ class Upload:
             named.append((part, _name(call), call))
         return joined(named)
 
-    def interrupt(self, call: Call | None) -> bool:
+    def interrupt(self, call: Call) -> bool:
         """Store with a kill at a call of the thread that answers; says whether there was no answer."""
+        return self.disturbed(call) == 0
+
+    def disturbed(self, call: Call | None = None, fault: str = "signal=KILL") -> int:
+        """Store with a fault at a call of the thread that answers; returns the status or 0."""
         with self.importer.running() as process:
             before = threads(process)
             with self.connected() as connection:
                 (thread,) = wait_until(lambda: threads(process) - before, 10, "a thread answers")
-                with strace.traced(thread, self.trace, call):
-                    status, _ = self.store(connection)
-        return status == 0
+                with strace.traced(thread, self.trace, call, fault):
+                    return self.store(connection)[0]
 
     def end(self) -> list[str]:
         """Start the importer, store again, and return what is wrong then."""

@@ -132,7 +132,8 @@ class Door:
             log.trace("upload", error, clinic=clinic)
             if error.errno in _FULL:
                 raise Refusal(507, "Nothing was stored: the disk is full.") from error
-            raise Refusal(503, "Nothing was stored: the inbox cannot be written.") from error
+            # It may be in there, where only the last sync failed.
+            raise Refusal(503, "The inbox cannot be written; please send again later.") from error
         return stored.answer(outcomes, _address(request.headers))
 
     @contextlib.contextmanager
