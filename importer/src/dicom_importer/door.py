@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dicom_importer import audit, files, instance, log, rename, stored, unpack, upkeep
-from dicom_importer.files import Arrival, Place
+from dicom_importer.files import Arrival, Place, Seen
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import Journal
 from dicom_importer.multipart import MalformedBodyError, Part, parse_type, parts
@@ -62,8 +62,9 @@ class _Spooled:
     """A part on disk, and what its header says; without a name it is of another study than was named."""
 
     name: str
-    sop_class_uid: str
-    sop_uid: str
+    seen: Seen
+    sop_class_uid: str = ""
+    sop_uid: str = ""
 
 
 class Door:
@@ -213,19 +214,20 @@ class Door:
             yield chunk
 
     def _look(self, place: Place, study_uid: str) -> _Spooled:
-        with (
-            files.open_file(place) as file,
-            contextlib.suppress(Failure, Busy),
-            instance.opened(file, self._limits) as found,
-        ):
-            head = found.header
-            if study_uid in ("", head.study_uid):
-                return _Spooled(place.name, head.sop_class_uid, head.sop_uid)
-            with files.parent(place) as folder:
-                os.unlink(place.name, dir_fd=folder)
-            return _Spooled("", head.sop_class_uid, head.sop_uid)
+        with files.open_file(place) as file:
+            seen = files.seen(os.fstat(file.fileno()))
+            with (
+                contextlib.suppress(Failure, Busy),
+                instance.opened(file, self._limits) as found,
+            ):
+                head = found.header
+                if study_uid in ("", head.study_uid):
+                    return _Spooled(place.name, seen, head.sop_class_uid, head.sop_uid)
+                with files.parent(place) as folder:
+                    os.unlink(place.name, dir_fd=folder)
+                return _Spooled("", seen, head.sop_class_uid, head.sop_uid)
         # Whatever it is, the importer's flow judges it.
-        return _Spooled(place.name, "", "")
+        return _Spooled(place.name, seen)
 
     def _note(self, uploader: Uploader, clinic: str, name: str, count: int) -> None:
         """Tell the audit who delivered a submission, before anything can be imported of it.
@@ -242,17 +244,15 @@ class Door:
             raise Refusal(503, "Nothing was stored: the audit cannot be written.") from error
 
     def _follow(self, clinic: str, name: str, spooled: list[_Spooled]) -> list[Outcome]:
-        """Offer the files of a submission and wait until each is filed, or for as long as a client does."""
-        arrivals: dict[str, Arrival] = {}
-        for one in spooled:
-            path = f"{name}/{one.name}"
-            version = files.look(Place(self._inbox, f"{clinic}/{path}")) if one.name else None
-            if version:
-                arrivals[one.name] = Arrival(clinic, path, version)
+        """Offer the files of a submission and wait until each is filed, or for as long as a client does.
+
+        A sweep may have offered them before, and a worker may be moving them.
+        """
+        arrivals = [Arrival(clinic, f"{name}/{one.name}", one.seen) for one in spooled if one.name]
         ready_at, until = self._monotonic(), time.monotonic() + self._answer_s
-        for arrival in arrivals.values():
+        for arrival in arrivals:
             self._queue.offer(Job(arrival, ready_at, whole=True))
-        while not self._queue.are_done(arrivals.values()) and time.monotonic() < until:
+        while not self._queue.are_done(arrivals) and time.monotonic() < until:
             self._alive()
             time.sleep(LOOK_S)
         return [self._outcome(clinic, name, one) for one in spooled]
