@@ -148,7 +148,7 @@ class Upload:
         connection.putheader("Content-Length", str(length))
 
     def store(self, connection: HTTPConnection) -> tuple[int, list[str]]:
-        """Store the study; returns the status and the UIDs that are stored, 0 when no answer came."""
+        """Store the study; returns the status (0: no answer) and what is stored, or words."""
         body = self.body()
         try:
             self.begin(connection, len(body))
@@ -159,7 +159,8 @@ class Upload:
         except (OSError, HTTPException):
             return 0, []
         items = found.get("00081199", {}).get("Value", [])
-        return answer.status, sorted(item["00081155"]["Value"][0] for item in items)
+        uids = sorted(item["00081155"]["Value"][0] for item in items)
+        return answer.status, uids or [json.dumps(found)]
 
     def steps(self) -> dict[Step, list[Call]]:
         """Return the steps of the thread that answered."""
@@ -192,7 +193,7 @@ class Upload:
             with self.connected() as connection:
                 answer = self.store(connection)
             if answer != (200, self.sop_uids):
-                return [f"stored again, it is answered {answer}"]
+                return [f"stored again, it is answered {answer}: {self.importer.tail()}"]
             second = [name for name in self.taken_in() if name not in first]
             told = [str(one["submission"]) for one in self.delivered()]
             self.importer.come_to_an_end(process, len(self.files) * len({*first, *second}))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from harness.stack import Stack
 
@@ -48,7 +49,8 @@ def put(target: Path, files: Mapping[str, bytes | Path]) -> None:
 
 def remaining(folder: Path) -> list[Path]:
     """Return the files that still lie below a folder of an inbox."""
-    return [p for p in folder.rglob("*") if p.is_file()]
+    # Unlike Path.rglob, it does not mind what vanishes meanwhile.
+    return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
 
 
 def settled(stack: Stack, clinic: str, folder: str, *, timeout_s: float = 60) -> Outcome:
