@@ -101,6 +101,35 @@ def test_without_a_bearer_token_nothing_is_told_not_even_whether_a_route_exists(
             )
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Bearer {good}, Bearer {good}",
+        "Bearer {good},Bearer {other}",
+        "Bearer {good} {good}",
+        "Bearer  {good}",
+        "Bearer\t{good}",
+        "Bearer {good}\n",
+        "Bearer {good}\0",
+        "Bearer={good}",
+        'Bearer "{good}"',
+        "Token {good}",
+        "BearerBearer {good}",
+        " Bearer {good}",
+        "{good}",
+        "Basic {good}",
+        "DPoP {good}",
+    ],
+)
+def test_a_header_that_is_not_one_bearer_token_says_nothing_of_anybody(written: str) -> None:
+    world = World()
+    gate, good = world.gate(), world.token()
+    assert gate.decide(ask(good)) is None
+    other = world.token(sub="22", roles=["admin"])
+    headers = {"authorization": written.format(good=good, other=other)}
+    assert status(gate.decide(Request("GET", STUDY, (), headers, "172.29.0.10"))) == 401
+
+
 def test_a_token_is_verified_once_and_then_remembered_until_it_ends() -> None:
     world = World()
     gate, token = world.gate(), world.token()
