@@ -186,8 +186,13 @@ FORGERIES: Mapping[str, Forgery] = {
     "an end that is text": _claim("exp malformed", exp="9999999999"),
     "an end that is true": _claim("exp malformed", exp=True),
     "an end that is a list": _claim("exp malformed", exp=[9999999999]),
+    # JSON has no such numbers, Python reads them.
+    "an end that is no number": _claim("exp malformed", exp=float("nan")),
+    "an end that never comes": _claim("exp malformed", exp=float("inf")),
+    "an end of 400 digits": _claim("exp malformed", exp=10**400),
     "not yet valid": _time("token not valid yet", "nbf", MINUTE_S),
     "issued in the future": _time("token not valid yet", "iat", MINUTE_S),
+    "a beginning that is no number": _claim("nbf malformed", nbf=float("nan")),
     "no iss": _claim("token of another issuer", iss=None),
     "iss of another realm": (
         lambda f: f.signed(iss=f"{f.claims['iss']}".replace("dicom", "master")),

@@ -15,6 +15,7 @@ MAX_CLINIC_ID_CHARS = 32
 MAX_CLINICS = 100
 MAX_TOKEN_CHARS = 16_384
 MIN_KEY_BITS = 2048
+MAX_TIME_S = 1e11  # the year 5138
 
 # Keycloak writes these three and no other; whatever else a header names (jku, jwk, x5u, crit,
 # b64) could only ask for another way of verification.
@@ -154,10 +155,13 @@ def _texts(claims: Mapping[str, object], name: str) -> list[str]:
 
 
 def _time(claims: Mapping[str, object], name: str) -> float | None:
-    """Read a NumericDate, in seconds since 1970; a bool is an int in Python and no date."""
+    """Read a NumericDate, in seconds since 1970; a bool is an int in Python and no date.
+
+    Python reads NaN, which no comparison would end, and numbers beyond a float.
+    """
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TokenRefusedError(f"{name} malformed")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_TIME_S:
+        return float(value)
+    raise TokenRefusedError(f"{name} malformed")
