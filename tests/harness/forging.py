@@ -104,6 +104,15 @@ def _public_key_as_secret(algorithm: str, form: str) -> Forgery:
     return lambda f: f.secretly(algorithm, f.public(form)), HEADER
 
 
+def _spelled(character: str, part: int) -> Forgery:
+    def forge(f: Forger) -> str:
+        parts = f.signed().split(".")
+        parts[part] = f"{parts[part][:4]}{character}{parts[part][4:]}"
+        return ".".join(parts)
+
+    return forge, MALFORMED
+
+
 def _claim(reason: str, **changes: object) -> Forgery:
     return lambda f: f.signed(**changes), reason
 
@@ -180,6 +189,11 @@ FORGERIES: Mapping[str, Forgery] = {
     ),
     "signature twice": (lambda f: f"{f.signed()}.{f.signed().rpartition('.')[2]}", MALFORMED),
     "no signature": (lambda f: f.signed().rpartition(".")[0], MALFORMED),
+    **{
+        f"{where} {character!r}": _spelled(character, part)
+        for part, where in enumerate(("header with", "claims with", "signature with"))
+        for character in " \n:=+\0\u00e9"
+    },
     "expired": _time("token expired", "exp", 0),
     "expired for long": _time("token expired", "exp", -MINUTE_S),
     "without an end": _claim("token expired", exp=None),

@@ -17,6 +17,10 @@ MAX_TOKEN_CHARS = 16_384
 MIN_KEY_BITS = 2048
 MAX_TIME_S = 1e11  # the year 5138
 
+# RFC 7515 7.1. Python's decoder passes over whatever else stands between the characters, so that
+# one token would have endless spellings.
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+
 # Keycloak writes these three and no other; whatever else a header names (jku, jwk, x5u, crit,
 # b64) could only ask for another way of verification.
 _HEADER_FIELDS = frozenset({"alg", "kid", "typ"})
@@ -80,6 +84,8 @@ def verify(token: str, keys: Mapping[str, RSAPublicKey], issuer: str, now_s: flo
     """
     if len(token) > MAX_TOKEN_CHARS:
         raise TokenRefusedError("token too long")
+    if _COMPACT.fullmatch(token) is None:
+        raise TokenRefusedError("token malformed")
     return _caller(_signed_claims(token, keys), issuer, now_s)
 
 

@@ -13,6 +13,8 @@ from clinic_access.gate import OWNER_LIFETIME_S, TOKEN_LIFETIME_S, Collaborators
 from clinic_access.keys import LIFETIME_S, MIN_INTERVAL_S, KeyRing, KeysUnavailableError
 from clinic_access.rules import Deny
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 ISSUER = "https://archive.example/auth/realms/dicom"
 OLD = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -87,6 +89,11 @@ def status(denial: Deny | None) -> int:
     return denial.status if denial else 200
 
 
+KNOWN = World()
+KNOWING = KNOWN.gate()
+KNOWN_TOKEN = KNOWN.token()
+
+
 def test_without_a_bearer_token_nothing_is_told_not_even_whether_a_route_exists() -> None:
     gate = World().gate()
     for headers in (
@@ -128,6 +135,14 @@ def test_a_header_that_is_not_one_bearer_token_says_nothing_of_anybody(written: 
     other = world.token(sub="22", roles=["admin"])
     headers = {"authorization": written.format(good=good, other=other)}
     assert status(gate.decide(Request("GET", STUDY, (), headers, "172.29.0.10"))) == 401
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+@example("", "")
+def test_nothing_may_stand_around_a_token_that_is_known_already(before: str, after: str) -> None:
+    headers = {"authorization": f"Bearer {before}{KNOWN_TOKEN}{after}"}
+    denial = KNOWING.decide(Request("GET", STUDY, (), headers, "172.29.0.10"))
+    assert status(denial) == (401 if before or after else 200)
 
 
 def test_a_token_is_verified_once_and_then_remembered_until_it_ends() -> None:
