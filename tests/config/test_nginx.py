@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from harness import stack as stacks
+from harness.raw import exchange, request, statuses
 from harness.wait import wait_until
 from stack.certificate import ensure_certificate
 from stack.settings import PODMAN_DIR, load
@@ -424,6 +425,32 @@ def test_who_asks_grafana_too_much_is_slowed_down(dashboards: Front) -> None:
 )
 def test_a_path_that_can_be_read_in_two_ways_is_refused(front: Front, path: str) -> None:
     assert front.get(path, authorization=f"Bearer {TOKEN}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET /%zz", 400),
+        ("GET /x%00", 400),
+        ("GET /../x", 400),
+        ("GET /a b", 400),
+        ("G\x01T /", 400),
+        ("OPTIONS *", 400),
+        (f"GET /{'a' * 70_000}", 414),
+    ],
+)
+def test_a_request_line_that_cannot_be_read_is_the_clients_fault(
+    front: Front, line: str, status: int
+) -> None:
+    answer = exchange(front.url, str(front.session.verify), request(front.url, line))
+    assert statuses(answer) == [status]
+    assert b"X-Content-Type-Options: nosniff" in answer
+
+
+@pytest.mark.parametrize("path", ["/dicom-web", "/orthanc"])
+def test_a_missing_slash_is_added_at_the_public_address(front: Front, path: str) -> None:
+    # nginx knows neither the port that is published nor its name.
+    assert front.get(path).headers["Location"] == f"{path}/"
 
 
 @pytest.mark.parametrize(
