@@ -14,6 +14,7 @@ import pytest
 import requests
 from harness.dicomweb import Reader
 from harness.drop import drop_files
+from harness.own_importer import backend_url
 from harness.people import service_token
 from harness.phantom import ct
 from harness.stack import TOP, make
@@ -343,15 +344,11 @@ def test_retry_by_clinic_leaves_what_can_only_fail_again(stack: Stack, physician
 def test_nothing_is_removed_through_the_public_address(
     stack: Stack, physician: Reader, study: Study
 ) -> None:
-    importer = Reader(stack, service_token(stack, "orthanc-api"))
-    rows = importer.get("/orthanc/studies").json()
-    native = [
-        one
-        for one in rows
-        if importer.get(f"/orthanc/studies/{one}").json()["MainDicomTags"]["StudyInstanceUID"]
-        == study.uid
-    ]
-    (identifier,) = native
-    answer = importer.get(f"/orthanc/studies/{identifier}?_method=DELETE")
-    assert answer.status_code in (403, 404)
+    importer = {"Authorization": f"Bearer {service_token(stack, 'orthanc-api')}"}
+    with stack.session() as session:
+        inside = f"{backend_url(stack, 'orthanc')}/tools/lookup"
+        found = session.post(inside, data=study.uid, headers=importer).json()
+        (identifier,) = (one["ID"] for one in found if one["Type"] == "Study")
+        path = f"{stack.url}/orthanc/studies/{identifier}?_method=DELETE"
+        assert session.get(path, headers=importer).status_code in (403, 404)
     assert study.uid in physician.study_uids()

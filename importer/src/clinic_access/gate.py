@@ -9,7 +9,7 @@ from clinic_access.cache import ExpiringCache
 from clinic_access.keys import KeyRing, KeysUnavailableError
 from clinic_access.routes import WADO_URI, Access, Pairs, Route, inner_path, parse, query_pairs
 from clinic_access.rules import Deny
-from clinic_access.tokens import Caller, TokenRefusedError, UnknownKeyError, verify
+from clinic_access.tokens import Caller, Kind, TokenRefusedError, UnknownKeyError, verify
 
 # Either may be felt this late: a token past its end never, another owner of a study at most.
 TOKEN_LIFETIME_S = 10.0
@@ -67,6 +67,10 @@ class Gate:
             return caller
         if route is None:
             return rules.NO_ROUTE
+        # The importer speaks to the archive directly: its account, which reads, stores and removes
+        # in every clinic, is worth nothing to somebody outside.
+        if caller.kind is Kind.IMPORTER and _is_forwarded(request):
+            return rules.FORBIDDEN
         owner = None
         if route.study and rules.may(caller, route.access) and rules.needs_owner(caller, route):
             owner = self._owner(route.study)
@@ -130,9 +134,6 @@ def _route(request: Request) -> Route | None:
     uri = request.headers.get("x-original-uri")
     if request.path == WADO_URI and uri and parse("GET", WADO_URI, query_pairs(uri)) != route:
         return None
-    # Nothing is removed from outside: a query can turn a GET that nginx let through into a DELETE.
-    if route and route.access is Access.REMOVE and "x-forwarded-for" in request.headers:
-        return None
     return route
 
 
@@ -140,6 +141,11 @@ def _open_to_all(route: Route, request: Request) -> bool:
     """Tell whether the route needs no token: health on the spot, and why one was refused."""
     if route.access is Access.EXPLAIN:
         return True
-    # nginx shares the loopback address on NixOS: what it forwards carries this header.
-    local = request.address == "127.0.0.1" and "x-forwarded-for" not in request.headers
+    # nginx shares the loopback address on NixOS.
+    local = request.address == "127.0.0.1" and not _is_forwarded(request)
     return route.access is Access.HEALTH and local
+
+
+def _is_forwarded(request: Request) -> bool:
+    """Tell whether a request came through nginx, which gives this header to all that it hands on."""
+    return "x-forwarded-for" in request.headers

@@ -262,18 +262,43 @@ def test_health_is_open_on_the_spot_only() -> None:
     assert status(gate.decide(Request("GET", "/system", (), {}, "127.0.0.1"))) == 401
 
 
-def test_the_importer_removes_from_inside_only_and_nobody_else_does() -> None:
+IMPORTER: dict[str, Any] = {
+    "azp": "orthanc-api",
+    "sub": "33",
+    "preferred_username": "service-account-orthanc-api",
+    "roles": [],
+    "clinic_ids": [],
+}
+OBJECT = "/instances/0f1e2d3c-4b5a6978-8796a5b4-c3d2e1f0-0f1e2d3c"
+
+
+def test_the_importer_removes_and_nobody_else_does() -> None:
     world = World()
-    gate = world.gate()
-    path = "/instances/0f1e2d3c-4b5a6978-8796a5b4-c3d2e1f0-0f1e2d3c"
-    importer = world.token(
-        azp="orthanc-api", sub="33", preferred_username="service-account-orthanc-api"
-    )
-    assert gate.decide(ask(importer, path, "DELETE")) is None
-    outside = ask(importer, path, "DELETE", x_forwarded_for="203.0.113.9")
-    assert gate.decide(outside) == Deny(404, "no such resource")
-    assert status(gate.decide(ask(importer, "/series/" + path[11:], "DELETE"))) == 404
-    assert status(gate.decide(ask(world.token(roles=["admin"]), path, "DELETE"))) == 403
+    gate, importer = world.gate(), world.token(**IMPORTER)
+    assert gate.decide(ask(importer, OBJECT, "DELETE")) is None
+    assert status(gate.decide(ask(importer, "/series/" + OBJECT[11:], "DELETE"))) == 404
+    assert status(gate.decide(ask(world.token(roles=["admin"]), OBJECT, "DELETE"))) == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", STUDY),
+        ("GET", "/clinic-search/studies"),
+        ("GET", "/studies"),
+        ("GET", f"{OBJECT}/file"),
+        ("POST", "/dicom-web/studies"),
+        ("POST", "/tools/find"),
+        ("DELETE", OBJECT),
+    ],
+)
+def test_the_importers_account_is_worth_nothing_from_outside(method: str, path: str) -> None:
+    world = World()
+    gate, importer = world.gate(), world.token(**IMPORTER)
+    assert gate.decide(ask(importer, path, method)) is None
+    outside = ask(importer, path, method, x_forwarded_for="203.0.113.9")
+    assert gate.decide(outside) == Deny(403, "role does not allow this")
+    assert gate.decide(ask(world.token(), STUDY, x_forwarded_for="203.0.113.9")) is None
 
 
 def explain(token: str | None, method: str, uri: str) -> int:
