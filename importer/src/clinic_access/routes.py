@@ -57,7 +57,7 @@ def _retrieval(level: str, endings: str) -> str:
 _PICTURES = "metadata|rendered|thumbnail"
 _ATTACHMENT = r"attachments/dicom/(?:data|md5|size)"
 
-_ROUTES = tuple(
+ROUTES = tuple(
     (method, re.compile(pattern), access)
     for method, pattern, access in (
         ("GET", r"/clinic-search/(?:studies|series|instances)", Access.SEARCH),
@@ -108,7 +108,7 @@ def parse(method: str, path: str, query: Pairs) -> Route | None:
     """Find the route of a request to Orthanc, of which the path is decoded; None: denied."""
     if method == "GET" and path == WADO_URI:
         return _wado_uri(query)
-    for allowed, pattern, access in _ROUTES:
+    for allowed, pattern, access in ROUTES:
         match = pattern.fullmatch(path) if method == allowed else None
         if match:
             return Route(access, **match.groupdict())
