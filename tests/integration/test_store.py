@@ -81,6 +81,16 @@ def test_what_a_technician_stores_is_read_in_that_clinic_and_in_no_other(
     assert not list(stack.inbox("clinic-a").glob("*.stow"))
 
 
+def test_a_body_that_tells_its_length_is_taken_like_one_that_does_not(
+    stack: Stack, people: People
+) -> None:
+    study = phantom.ct(seed=76, slices=1, size=1200)
+    whole = body(study)
+    assert len(whole) > 2_000_000
+    answer = store(stack, people.token("technician-a", fresh=True), whole)
+    assert (answer.status_code, uids(answer)) == (200, {str(study.identity.uid("instance", 0))})
+
+
 def test_another_clinics_study_is_refused_without_a_word_of_whose_it_is(
     stack: Stack, people: People
 ) -> None:
