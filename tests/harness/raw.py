@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -36,6 +37,15 @@ def exchange(url: str, ca_file: Path | str | None, sent: bytes) -> bytes:
         while piece := connected.recv(1 << 16):
             received += piece
     return received
+
+
+def first(url: str, ca_file: Path | str | None, sent: bytes) -> tuple[int, bytes]:
+    """Send bytes and return the status and body of the first answer, without waiting for an end."""
+    with connection(url, ca_file) as connected:
+        connected.sendall(sent)
+        answer = HTTPResponse(connected)
+        answer.begin()
+        return answer.status, answer.read()
 
 
 def request(
