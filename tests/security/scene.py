@@ -103,14 +103,27 @@ def seen(answer: requests.Response) -> tuple[int, bytes, dict[str, str]]:
     return answer.status_code, answer.content, headers
 
 
+def bearer(token: str) -> dict[str, str]:
+    """Make the header that brings a token, if there is one."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 @dataclass(slots=True)
 class Scene:
     """Objects by whose they are from clinic-a's side, and requests by name of caller."""
 
     stack: Stack
     objects: Mapping[str, Stored]
-    token: Callable[[str], str]
+    tokens: Tokens
     sessions: dict[str, Session] = field(default_factory=dict)
+
+    def token(self, caller: str) -> str:
+        """Return a caller's token; 'nobody' has none."""
+        return self.tokens.get(caller) if caller != "nobody" else ""
+
+    def forger(self, caller: str) -> Forger:
+        """Return what signs with a key of the realm whatever is made of a caller's living token."""
+        return self.tokens.forger(caller)
 
     def ask(
         self,
@@ -120,9 +133,9 @@ class Scene:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> requests.Response:
-        """Send a request with the path exactly as given; 'nobody' sends no token."""
-        bearer = {"Authorization": f"Bearer {self.token(caller)}"} if caller != "nobody" else {}
-        return self.send(caller, self.stack.url + path, method, bearer | dict(headers or {}), body)
+        """Send a request with the path exactly as given."""
+        named = bearer(self.token(caller)) | dict(headers or {})
+        return self.send(caller, self.stack.url + path, method, named, body)
 
     def plainly(self, caller: str, path: str) -> requests.Response:
         """Ask over plain HTTP, where no token is of any use."""
@@ -130,14 +143,11 @@ class Scene:
         return self.send(caller, f"http://localhost:{port}{path}", "GET", {}, None)
 
     def inside(
-        self, caller: str, path: str, method: str = "GET", body: bytes | None = None
+        self, token: str, path: str, method: str = "GET", body: bytes | None = None
     ) -> requests.Response:
-        """Ask Orthanc on the backend, where nothing but its plugin decides."""
-        headers = {"Content-Type": MULTIPART}
-        if caller != "nobody":
-            headers["Authorization"] = f"Bearer {self.token(caller)}"
-        url = backend_url(self.stack, "orthanc") + path
-        return self.send(caller, url, method, headers, body)
+        """Ask Orthanc on the backend with a token, where nothing but its plugin decides."""
+        headers = bearer(token) | {"Content-Type": MULTIPART}
+        return self.send("inside", backend_url(self.stack, "orthanc") + path, method, headers, body)
 
     def send(
         self, caller: str, url: str, method: str, headers: Mapping[str, str], body: bytes | None
@@ -182,14 +192,16 @@ def setting(stack: Stack, people: People) -> Iterator[Scene]:
     objects["absent"] = made(84)
     with realm_key(stack, BESIDE) as (key, kid):
         tokens = Tokens(stack, people, lambda held: Forger(key, kid, held, int(time())))
-        scene = Scene(stack, objects, tokens.get)
+        scene = Scene(stack, objects, tokens)
         unowned = objects["unowned"]
-        stored = scene.inside("importer", "/dicom-web/studies", "POST", part(unowned.content))
+        importer = tokens.get("importer")
+        stored = scene.inside(importer, "/dicom-web/studies", "POST", part(unowned.content))
         assert stored.status_code == 200, stored.text
         try:
             yield scene
         finally:
-            scene.inside("importer", unowned.fill("/studies/{study_id}"), "DELETE")
+            importer = tokens.get("importer")
+            scene.inside(importer, unowned.fill("/studies/{study_id}"), "DELETE")
             for session in scene.sessions.values():
                 session.close()
 
@@ -222,7 +234,7 @@ class Tokens:
         return self.people.token(caller, fresh=True)
 
     def forger(self, caller: str) -> Forger:
-        """Return what signs with the realm's key whatever is made of a caller's living token."""
+        """Return what signs changes of a caller's living token."""
         return self.forge(claims(self.get(caller)))
 
 

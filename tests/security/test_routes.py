@@ -89,7 +89,8 @@ def test_on_the_backend_orthanc_answers_those_that_the_table_names(
         thing = scene.own if method == "GET" else scene.absent
         filled = thing.fill(path + (WADO_QUERY if path == "/wado" else ""))
         for caller in CALLERS:
-            answer = scene.inside(caller, filled, method, b"" if method != "GET" else None)
+            token = scene.token(caller)
+            answer = scene.inside(token, filled, method, b"" if method != "GET" else None)
             is_refused = answer.status_code == 403
             if is_refused == (caller in WITHIN.get((method, path), ())):
                 unexpected.append(f"{caller} {method} {path}: {answer.status_code}")
