@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import requests
 from harness import phantom
-from harness.drop import drop_files
+from harness.drop import put, settled
 from harness.forging import Forger
 from harness.own_importer import backend_url
 from harness.people import claims, service_token
 from harness.realm_key import BESIDE, master_token, realm_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.people import People
     from harness.stack import Session, Stack
@@ -167,6 +167,15 @@ class Scene:
         assert answer.headers["Content-Type"].startswith("application/dicom+json")
         return list(answer.json())
 
+    def drop(self, things: Sequence[tuple[str, Stored]]) -> None:
+        """Put objects into the archive through the inboxes of their clinics."""
+        folder = f"export-{secrets.token_hex(4)}"
+        for clinic, thing in things:
+            put(self.stack.inbox(clinic) / folder, {f"{thing.instance}.dcm": thing.content})
+        for clinic in {clinic for clinic, _ in things}:
+            outcome = settled(self.stack, clinic, folder)
+            assert not outcome.failed, outcome.reasons
+
     @property
     def own(self) -> Stored:
         """A study of clinic-a."""
@@ -186,14 +195,12 @@ class Scene:
 def setting(stack: Stack, people: People) -> Iterator[Scene]:
     """Store a study of each clinic and one of none, which goes again at the end."""
     objects = {name: made(n) for n, name in enumerate(("own", "other", "unowned"), 81)}
-    for name, clinic in (("own", "clinic-a"), ("other", "clinic-b")):
-        outcome = drop_files(stack, clinic, {"image.dcm": objects[name].content})
-        assert not outcome.failed, outcome.reasons
     objects["absent"] = made(84)
     with realm_key(stack, BESIDE) as (key, kid):
         tokens = Tokens(stack, people, lambda held: Forger(key, kid, held, int(time())))
         scene = Scene(stack, objects, tokens)
         unowned = objects["unowned"]
+        scene.drop([("clinic-a", objects["own"]), ("clinic-b", objects["other"])])
         importer = tokens.get("importer")
         stored = scene.inside(importer, "/dicom-web/studies", "POST", part(unowned.content))
         assert stored.status_code == 200, stored.text

@@ -57,6 +57,17 @@ def test_a_route_answers_each_caller_as_the_table_says(scene: Scene, row: Row) -
     assert {caller: cells(scene, row, caller) for caller in CALLERS} == row.policy
 
 
+def test_without_a_token_no_path_of_the_archive_tells_whether_it_exists(scene: Scene) -> None:
+    closed = [row for row in ROWS if "401" in row.policy["nobody"] and row.method == "GET"]
+    assert len(closed) > 100
+    answers = [
+        seen(scene.ask("nobody", thing.fill(row.path)))
+        for row in closed
+        for thing in (scene.own, scene.absent)
+    ]
+    assert [answer for answer in answers if answer != answers[0]] == []
+
+
 def test_what_orthanc_offers_beyond_the_table_is_not_there_for_anybody(
     scene: Scene, offered: Offer
 ) -> None:
