@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -131,8 +131,12 @@ def _wado_uri(query: Pairs) -> Route | None:
 
 
 def query_pairs(public_uri: str) -> list[tuple[str, str]]:
-    """Split the query of a URI as it came, so that no duplicate is lost."""
-    return parse_qsl(urlsplit(public_uri).query, keep_blank_values=True)
+    """Split the query of a URI as it came, so that no duplicate is lost.
+
+    At the question mark and nowhere else: urlsplit looks for hosts, cuts off fragments, drops
+    control characters and raises ValueError, none of which nginx or Orthanc does.
+    """
+    return parse_qsl(public_uri.partition("?")[2], keep_blank_values=True)
 
 
 def inner_path(method: str, public_uri: str) -> str:
@@ -140,7 +144,8 @@ def inner_path(method: str, public_uri: str) -> str:
 
     /orthanc is stripped, and a search goes to the callback that limits it to clinics.
     """
-    path = unquote_to_bytes(urlsplit(public_uri).path).decode(errors="replace")
+    written = public_uri.partition("?")[0].encode(errors="surrogatepass")
+    path = unquote_to_bytes(written).decode(errors="replace")
     path = path.removeprefix("/orthanc")
     search = _SEARCH.fullmatch(path) if method == "GET" else None
     return f"/clinic-search{search['rest']}" if search else path

@@ -328,6 +328,37 @@ def test_a_refusal_is_explained_by_what_was_asked(method: str, uri: str, expecte
     assert explain(None, method, uri) == 401
 
 
+ODD = st.text(max_size=12) | st.sampled_from(
+    [
+        "//[",
+        "//[::1",
+        "/wado?",
+        "http://[",
+        "/wado#?",
+        "/%",
+        "/%ff",
+        "?;&=",
+        "/\ud800",
+        "/wado?%",
+        "[]",
+    ]
+)
+
+
+@given(ODD, ODD, st.sampled_from(["GET", "POST", "", "\0"]), st.sampled_from(["/wado", STUDY]))
+def test_no_uri_and_no_path_makes_the_gate_fail_in_another_way(
+    uri: str, rest: str, method: str, path: str
+) -> None:
+    bearer = {"authorization": f"Bearer {KNOWN_TOKEN}"}
+    headers = bearer | {"x-original-uri": uri + rest, "x-original-method": method}
+    for request in (
+        Request(method, path + rest, (), headers, "127.0.0.1"),
+        Request(method, path, ((uri, rest),), headers, "127.0.0.1"),
+    ):
+        assert status(KNOWING.decide(request)) in (200, 403, 404)
+    assert KNOWING.explain(Request("GET", "/clinic-access/refusal", (), headers, "")).status >= 400
+
+
 def test_a_repeated_key_of_wado_uri_is_seen_in_the_uri_as_it_was_written() -> None:
     world = World()
     gate, token = world.gate(), world.token()

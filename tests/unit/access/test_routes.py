@@ -205,6 +205,12 @@ def test_a_public_uri_is_mapped_as_nginx_maps_it(method: str, uri: str, path: st
     assert inner_path(method, uri) == path
 
 
+def test_a_uri_is_split_at_the_question_mark_alone() -> None:
+    assert query_pairs("//[?a=1#&a=2") == [("a", "1#"), ("a", "2")]
+    assert inner_path("GET", "/dicom-web/studies#x?y") == "/dicom-web/studies#x"
+    assert inner_path("GET", "//host/dicom-web/studies") == "//host/dicom-web/studies"
+
+
 def test_a_query_keeps_its_duplicates() -> None:
     assert query_pairs("/wado?a=1&a=2&b=%2C&c=") == [("a", "1"), ("a", "2"), ("b", ","), ("c", "")]
 
