@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
-from harness.raw import connection, exchange, request, statuses
+from harness.raw import connection, exchange, first, request, statuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from security.scene import MULTIPART, Stored, bearer, made, part, seen
@@ -62,6 +62,32 @@ def test_uids_of_two_clinics_in_one_request_give_nothing_of_the_other(
     assert answer.status_code in (400, 404) or answer.json() == []
     assert other.series not in answer.text
     assert other.instance not in answer.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET {wado}#&studyUID=2.25.1",
+        "GET {wado}%23&studyUID=2.25.1",
+        "GET {I}#/../../../../../../studies",
+        "GET {S}/metadata#",
+        "GET {S}\xff/metadata",
+        "GET {wado}&studyUID\xff=1",
+        "GET /dicom-web/\xff",
+        "GET http://attacker.example{S}/metadata",
+        "GET {authority}{S}/metadata",
+    ],
+)
+def test_a_line_that_two_servers_may_read_differently_gives_nothing_of_another(
+    scene: Scene, line: str
+) -> None:
+    url = scene.stack.url
+    physician = authorization(scene, "physician-a")
+    for thing, allowed in ((scene.other, {400, 404}), (scene.own, {200, 400, 404})):
+        asked = thing.fill(line.replace("{authority}", url))
+        status, body = first(url, scene.stack.ca_file, request(url, asked, physician))
+        assert status in allowed
+        assert status == 200 or thing.study.encode() not in body
 
 
 @pytest.mark.parametrize("end", ["", "/metadata", "/frames/1", "/bulk/7FE00010", "/thumbnail"])
