@@ -340,7 +340,7 @@ WITHIN: Mapping[tuple[str, str], frozenset[str]] = {
     **{
         ("POST", path): frozenset({"importer"})
         for path in (
-            *("/tools/find", "/tools/lookup", "/dicom-web/studies", "{S}"),
+            *("/tools/find", "/tools/lookup", "/dicom-web/studies", "{S}", "/instances"),
             "/instances/{instance_id}/attachments/dicom/verify-md5",
             "/studies/{study_id}/update-dicomweb-cache",
         )
