@@ -31,9 +31,8 @@ def failing(stack: Stack, target: str, *words: str) -> str:
 
 def started(stack: Stack) -> dict[str, str]:
     """Return when each container was started."""
-    names = podman(
-        "ps", "--format", "{{.Names}}", "--filter", f"name=^{stack.podman_settings.project}-"
-    ).split()
+    own = f"label=io.podman.compose.project={stack.podman_settings.project}"
+    names = podman("ps", "--format", "{{.Names}}", "--filter", own).split()
     return {
         n: json.loads(podman("container", "inspect", n))[0]["State"]["StartedAt"] for n in names
     }
