@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from stack.people import add_clinic
 
-from harness.second_factor import Phone, prove
+from harness.second_factor import Phone, prove, send_form
 
 if TYPE_CHECKING:
     import requests
@@ -140,7 +140,7 @@ def login(stack: Stack, username: str, password: str, phone: Phone | None = None
         page, verifier = open_login_form(stack, session)
         assert page.status_code == 200, f"login page: {page.status_code} {page.text[:500]}"
         credentials = {"username": username, "password": password}
-        answer = session.post(form_action(page.text), data=credentials, allow_redirects=False)
+        answer = send_form(session, form_action(page.text), credentials)
         if phone and "code=" not in answer.headers.get("Location", ""):
             answer = prove(session, answer, phone)
         assert answer.status_code == 302, (
