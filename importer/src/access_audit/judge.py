@@ -14,9 +14,9 @@ VIEW_IDLE_S = 1800.0
 # Searches, and refusals of one kind, that follow within this time of the first are one record.
 REPEAT_S = 60.0
 
-_VIEW = What(codes.INSTANCES_ACCESSED, "R")
 _SEARCH = What(codes.QUERY, "E")
 _STORE = What(codes.IMPORT, "C")
+_ACTIONS = {"DELETE": "D", "PATCH": "U", "PUT": "U"}
 _NATIVE = re.compile(r"/orthanc/((?:patients|studies|series|instances)/[0-9a-f-]{44})", re.ASCII)
 _LISTS = re.compile(
     r"(?:/orthanc)?/dicom-web/(?:studies|series|instances)/?|/orthanc/[a-z]+", re.ASCII
@@ -77,7 +77,9 @@ def _what(request: Request) -> tuple[What, str]:
         return _STORE, name
     route = parse(request.method, inner_path(request.method, request.path), ())
     search = route is not None and route.access is Access.SEARCH and not route.study
-    return (_SEARCH if search or _LISTS.fullmatch(request.path) else _VIEW), name
+    if search or _LISTS.fullmatch(request.path):
+        return _SEARCH, name
+    return What(codes.INSTANCES_ACCESSED, _ACTIONS.get(request.method, "R")), name
 
 
 def _refusal(state: State, request: Request, what: What, name: str) -> Record | None:

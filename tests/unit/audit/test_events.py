@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dicom_importer.reasons import Unavailable
-from unit.audit.building import START_S, Desk
+from unit.audit.building import START_S, Desk, frame
 
 if TYPE_CHECKING:
     from access_audit.keycloak import Event
@@ -111,6 +111,15 @@ def test_an_event_is_recorded_once_and_one_that_shows_late_too(desk: Desk) -> No
     auditor.keycloak()
     desk.auditor().keycloak()
     assert [record["status"] for record in desk.records()] == ["logout", "login"]
+
+
+def test_an_event_is_known_however_many_records_came_after_it(desk: Desk) -> None:
+    desk.store.events = [login(desk)]
+    desk.auditor().keycloak()
+    desk.write(*(frame(n, study=f"1.2.{n}") for n in range(400)))
+    desk.read()
+    desk.auditor().keycloak()
+    assert [record["status"] for record in desk.records()].count("login") == 1
 
 
 def test_a_kill_between_records_and_state_doubles_no_event(desk: Desk) -> None:

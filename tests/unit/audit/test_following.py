@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING
 
 import pytest
-from access_audit import follow, service, state
+from access_audit import follow, state
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.audit.building import ANNA, START_S, Desk, frame, line
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from access_audit.state import State
 
 
 def ids(desk: Desk) -> list[str]:
@@ -124,15 +118,18 @@ def test_other_files_are_left_alone(desk: Desk) -> None:
     assert desk.records() == []
 
 
-def test_a_disk_that_is_full_loses_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["access_audit.files.append", "access_audit.service.save"])
+def test_a_disk_that_is_full_loses_nothing(
+    desk: Desk, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     auditor = desk.auditor()
     desk.write(frame(1))
 
-    def full(path: Path, state: State) -> None:
-        raise OSError(28, "No space left on device", str(path), None, str(state.offsets))
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(service, "save", full)
+        broken.setattr(what, full)
         with pytest.raises(OSError, match="No space"):
             auditor.requests()
     assert auditor.requests() is False
