@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import secrets
 import socket
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from access_audit.spool import parse
 from harness import stack as stacks
 from harness.raw import exchange, first, request, statuses
 from harness.wait import wait_until
 from stack.certificate import ensure_certificate
+from stack.credentials import UIDS
 from stack.settings import PODMAN_DIR, load
 from stack.shell import attempt, podman
 from stack.site import site_conf
@@ -25,6 +28,8 @@ from stack.site import site_conf
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from access_audit.spool import Request
 
 NGINX = PODMAN_DIR / "nginx"
 # The broadcast address: no connection to it is ever tried.
@@ -77,6 +82,17 @@ class Front:
     plain_url: str
     session: requests.Session
     container: str
+    spool: Path
+
+    def audited(self, path: str) -> list[Request]:
+        """Return what the auditor would read of requests for a path, once there is any."""
+
+        def found() -> list[Request]:
+            lines = b"".join(file.read_bytes() for file in sorted(self.spool.iterdir()))
+            requests = [parse(line) for line in lines.splitlines()]
+            return [request for request in requests if request.path == path]
+
+        return wait_until(found, 10, f"{path} is written for the audit")
 
     def get(self, path: str, *, method: str = "GET", **headers: str) -> requests.Response:
         """Send a request with the path exactly as given."""
@@ -135,6 +151,10 @@ def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
     challenge.mkdir(parents=True)
     (challenge / "proof").write_text("proof")
     volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
+    spool = data_dir / "spool"
+    spool.mkdir()
+    os.chown(spool, UIDS["nginx"], UIDS["nginx"])
+    volumes.append(f"--volume={spool}:/var/log/nginx-audit")
     hosts = [f"--add-host={name}:{NOBODY}" for name in SERVICES]
     hardening = ["--read-only", "--cap-drop=ALL", "--user=7101:7101", "--tmpfs=/tmp"]
     return [*volumes, *hosts, *hardening, "--sysctl=net.ipv4.ip_unprivileged_port_start=0"]
@@ -149,7 +169,13 @@ def running(
     published = [f"--publish=127.0.0.1:{p}:{c}" for p, c in zip(ports, (80, 443), strict=True)]
     podman("run", "--detach", f"--name={name}", *published, *options, tag)
     session = stacks.Session(data_dir / "tls" / "ca.crt")
-    alone = Front(f"https://localhost:{ports[1]}", f"http://localhost:{ports[0]}", session, name)
+    alone = Front(
+        f"https://localhost:{ports[1]}",
+        f"http://localhost:{ports[0]}",
+        session,
+        name,
+        data_dir / "spool",
+    )
 
     def is_up() -> bool:
         try:
@@ -480,6 +506,67 @@ def test_neither_tokens_nor_queries_nor_referrers_reach_the_log(front: Front) ->
     assert TOKEN not in log
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert {"/dicom-web/studies", "/callback"} <= {line["path"] for line in lines}
+
+
+def test_each_request_to_the_archive_is_a_line_for_the_auditor(front: Front) -> None:
+    number = secrets.randbelow(10**9)
+    study = f"/dicom-web/studies/1.2.{number}"
+    claims = {"sub": "5b0f", "preferred_username": "anna", "roles": ["physician"]}
+    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    head, signature = secrets.token_hex(16), secrets.token_hex(16)
+    front.get(
+        f"{study}?PatientName={SEARCHED}", authorization=f"Bearer {head}.{middle}.{signature}"
+    )
+    front.get(f"/wado?requestType=WADO&studyUID=1.2.{number}&patient={SEARCHED}")
+    front.get(f"/wado?studyUID={SEARCHED}")
+    front.get(f"/orthanc{study}/metadata", method="DELETE")
+    front.get(f"{study}//metadata")
+    front.get(study, method="POST")
+    # Nobody is there who could say whose token it is.
+    asked, posted = front.audited(study)
+    assert (asked.study_uid, asked.method, asked.status) == (f"1.2.{number}", "GET", 503)
+    assert (asked.who.name, asked.who.verified, asked.client != "") == ("anna", False, True)
+    assert (posted.method, posted.status, len(posted.id)) == ("POST", 401, 32)
+    by_query, without = front.audited("/wado")
+    assert (by_query.study_uid, without.study_uid) == (f"1.2.{number}", "")
+    assert [r.status for r in front.audited(f"/orthanc{study}/metadata")] == [401]
+    assert [r.status for r in front.audited(f"{study}//metadata")] == [400]
+    written = b"".join(file.read_bytes() for file in front.spool.iterdir()).decode()
+    assert middle in written
+    for secret in (SEARCHED, TOKEN, head, signature):
+        assert secret not in written
+
+
+def test_what_is_no_request_to_the_archive_is_no_line_for_the_auditor(front: Front) -> None:
+    paths = ["/", "/viewer", "/dicom-webbed", "/auth/resources/x", "/grafana/", "/callback"]
+    for path in paths:
+        front.get(path)
+    front.session.get(f"{front.plain_url}/healthz", timeout=10)
+    assert front.audited("/healthz")
+    written = b"".join(file.read_bytes() for file in front.spool.iterdir()).splitlines()
+    assert not {parse(line).path for line in written} & set(paths)
+
+
+def test_a_line_that_cannot_be_written_stops_nobody(
+    data_dir: Path, options: list[str], image: Callable[[str], str]
+) -> None:
+    listening = free_ports()
+    site = data_dir / f"site-{listening[1]}.conf"
+    text = (data_dir / "site.conf").read_text()
+    site.write_text(re.sub(r"localhost:\d+", f"localhost:{listening[1]}", text))
+    own = [o for o in options if not o.endswith((":/etc/nginx/site.conf:ro", "/nginx-audit"))]
+    own += [
+        f"--volume={site}:/etc/nginx/site.conf:ro",
+        "--tmpfs=/var/log/nginx-audit:size=8k,mode=0777",
+    ]
+    with running(data_dir, listening, own, image("nginx")) as cramped:
+        asked = f"?PatientName={SEARCHED}"
+        answers = [cramped.get(f"/dicom-web/studies/1.{n}{asked}").status_code for n in range(200)]
+        assert set(answers) == {401}
+        full = attempt(["podman", "exec", cramped.container, "df", "/var/log/nginx-audit"])
+        assert "100%" in full.stdout
+        # nginx would tell of it with the whole request.
+        assert SEARCHED not in cramped.log()
 
 
 def test_a_guesser_of_passwords_is_slowed_down(front: Front) -> None:

@@ -16,8 +16,6 @@ from access_audit.record import Record, Result, What, Who, identify
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; the exit status is 0 when all is well."""
     arguments = _parser().parse_args(argv)
-    # Records are for nobody but the auditor.
-    os.umask(0o077)
     try:
         settings = config.load()
         if arguments.command == "run":
@@ -53,6 +51,8 @@ def _run(settings: Config) -> int:
     # First of all, so that no thread dies of them.
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    # What it writes is for nobody else.
+    os.umask(0o077)
     # Lazily: the report answers sooner without them.
     from urllib3 import PoolManager  # noqa: PLC0415
 

@@ -61,7 +61,7 @@ def _who(payload: str, *, verified: bool) -> Who:
         roles=tuple(bounded(role) for role in _texts(claims, "roles")[:MAX_ROLES]),
         clinic_ids=tuple(
             clinic
-            for clinic in _texts(claims, "clinic_ids")[:MAX_CLINICS]
+            for clinic in sorted(_texts(claims, "clinic_ids"))[:MAX_CLINICS]
             if _CLINIC.fullmatch(clinic)
         ),
         verified=True,
