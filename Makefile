@@ -6,12 +6,14 @@ T ?= tests
 S ?= importer
 # Who runs a command that the audit remembers.
 WHO ?= $(or $(SUDO_USER),$(shell id -un))
+# The environment has a USER too, who is not asked about.
+PERSON = $(if $(filter command line,$(origin USER)),$(USER))
 
 export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify build test soak fuzz bench bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +57,12 @@ replay: ## offer originals again to an archive that lost something: make replay 
 
 verify: ## compare journal, originals and archive: make verify [CLINIC=clinic-a] [REPAIR=1]
 	@$(STACK) importer verify --clinic '$(CLINIC)' $(if $(REPAIR),--repair --by '$(WHO)')
+
+access-report: ## who looked at a study: make access-report STUDY=1.2.…; what a person did: USER=jane [FROM=2026-11-01 TO=2026-11-30] [CSV=1]
+	@$(STACK) audit report --by '$(WHO)' --study '$(STUDY)' --user '$(PERSON)' --from '$(FROM)' --to '$(TO)' $(if $(CSV),--csv)
+
+audit-check: ## say whether records of the audit were changed or removed
+	@$(STACK) audit check
 
 build: setup ## build the images only
 	@$(STACK) build

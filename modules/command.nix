@@ -5,10 +5,10 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatStringsSep escapeShellArg getExe mkIf;
+  inherit (lib) concatStringsSep escapeShellArg getExe getExe' mkIf;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
-  units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "prometheus" "alertmanager" "loki" "grafana"];
+  units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"];
   # A command runs with the same settings, user and secrets as the unit that it belongs to.
   options = unit: let
     settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") unit.environment;
@@ -38,8 +38,13 @@ in {
               ${options config.systemd.services.dicom-importer} \
               ${getExe pkgs.dicom-importer} "$@"
           }
+          audit() {
+            systemd-run --quiet --wait --pipe --collect --property=User=dicom-auditor --property=Group=dicom-auditor \
+              ${options config.systemd.services.dicom-auditor} \
+              ${getExe' pkgs.dicom-importer "dicom-audit"} "$@"
+          }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair]" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -87,6 +92,12 @@ in {
           replace | replay | verify)
             # Who did it stands in the audit.
             importer "$1" --by "''${SUDO_USER:-$(id -un)}" "''${words[@]}"
+            ;;
+          access-report)
+            audit report --by "''${SUDO_USER:-$(id -un)}" "''${@:2}"
+            ;;
+          audit-check)
+            audit check
             ;;
           *)
             usage

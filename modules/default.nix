@@ -12,6 +12,7 @@
     ./ohif.nix
     ./importer.nix
     ./nginx.nix
+    ./auditor.nix
     ./prometheus.nix
     ./alertmanager.nix
     ./loki.nix

@@ -28,7 +28,8 @@ in {
       {
         "${cfg.dataDir}/importer".d = owned "0700";
         "${cfg.dataDir}/audit".d.mode = "0755";
-        "${cfg.dataDir}/audit/importer".d = owned "0700";
+        # What is made there has the auditor's group (setgid), which reads it.
+        "${cfg.dataDir}/audit/importer".d = owned "2750" // {group = "dicom-auditor";};
         "${cfg.dataDir}/files".d = owned "0755";
         "/var/lib/dicom-importer"."L+".argument = "${cfg.dataDir}/importer";
         "/var/log/dicom-audit"."L+".argument = "${cfg.dataDir}/audit/importer";

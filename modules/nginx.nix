@@ -52,6 +52,16 @@ in {
       then {allowedTCPPorts = ports;}
       else {interfaces = genAttrs cfg.interfaces (_: {allowedTCPPorts = ports;});};
 
+    # Lines for the auditor, which removes the files that it has read; they get its group (setgid).
+    systemd.tmpfiles.settings.dicom-stack = {
+      "${cfg.dataDir}/audit/spool".d = {
+        mode = "2770";
+        user = "nginx";
+        group = "dicom-auditor";
+      };
+      "/var/log/nginx-audit"."L+".argument = "${cfg.dataDir}/audit/spool";
+    };
+
     services.dicom-stack.hardenedUnits = ["nginx"];
     systemd.services = {
       nginx = {
@@ -70,6 +80,7 @@ in {
           PrivateUsers = false;
           # Its own list of calls is nixpkgs'.
           SystemCallFilter = ["~@cpu-emulation @debug @keyring @mount @obsolete @privileged @setuid"];
+          ReadWritePaths = ["${cfg.dataDir}/audit/spool"];
           UMask = "0027";
         };
       };

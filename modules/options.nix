@@ -5,7 +5,7 @@
   ...
 }: let
   inherit (lib) concatLists hasPrefix mapAttrsToList mkEnableOption mkOption toInt;
-  inherit (lib.types) attrsOf int listOf nullOr port str strMatching;
+  inherit (lib.types) attrsOf int ints listOf nullOr port str strMatching;
 
   inherit (import ./library.nix) readSettings;
   cfg = config.services.dicom-stack;
@@ -66,6 +66,12 @@ in {
       default = toInt defaults.PROCESSED_RETENTION_DAYS;
       example = 90;
       description = "Imported originals stay in processed/ for so many days.";
+    };
+    auditRetentionYears = mkOption {
+      type = ints.between 1 100;
+      default = toInt defaults.AUDIT_RETENTION_YEARS;
+      example = 10;
+      description = "Records of who looked at what stay for so many years.";
     };
     language = mkOption {
       type = str;

@@ -30,7 +30,7 @@
     name
     != "prometheus/scrape/grafana.yml"
     && any (prefix: hasPrefix prefix name) ["dicom-importer/" "grafana/" "keycloak/" "loki/" "nginx/" "ohif" "orthanc" "prometheus/"];
-  users = ["alertmanager" "dicom-importer" "dicom-realm" "grafana" "loki" "nginx" "orthanc" "postgres" "prometheus"];
+  users = ["alertmanager" "dicom-auditor" "dicom-importer" "dicom-realm" "grafana" "loki" "nginx" "orthanc" "postgres" "prometheus"];
 in {
   inherit absent units;
   # Whose requisites hold the text of every generated file.

@@ -105,8 +105,8 @@ def main(argv: list[str]) -> int:
     user.add_argument("--name", required=True)
     user.add_argument("--clinic", default="")
     user.add_argument("--role", required=True)
-    importer = commands.add_parser("importer")
-    importer.add_argument("words", nargs=argparse.REMAINDER)
+    for name in importing.PROGRAMS:
+        commands.add_parser(name).add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
     try:
         return _dispatch(given, load(given.env_file.resolve()))
@@ -118,8 +118,8 @@ def main(argv: list[str]) -> int:
 def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "status":
         return 0 if status.show(settings) else 1
-    if given.command == "importer":
-        return importing.run(settings, given.words)
+    if given.command in importing.PROGRAMS:
+        return importing.run(settings, given.command, given.words)
     if given.command == "logs":
         logs(settings, given.service)
     if given.command == "build":

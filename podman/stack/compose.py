@@ -26,6 +26,7 @@ SERVICES = (
     "realm",
     "ohif",
     "nginx",
+    "auditor",
     "alertmanager",
     "prometheus",
 )

@@ -26,6 +26,7 @@ UIDS = {
     "alertmanager": 7109,
     "loki": 7110,
     "grafana": 7111,
+    "auditor": 7112,
 }
 
 # The value behind each secret, and who reads it in which form under which file name.
@@ -46,6 +47,7 @@ READERS = {
         "importer": ("orthanc_api_secret", "{}"),
         "realm": ("orthanc_api_secret", "{}"),
     },
+    "auditor_secret": {"realm": ("auditor_secret", "{}"), "auditor": ("auditor_secret", "{}")},
     "monitoring_secret": {
         "realm": ("monitoring_secret", "{}"),
         "prometheus": ("monitoring_secret", "{}"),

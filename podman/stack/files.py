@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 CLINIC_FOLDERS = ("inbox", "processed", "failed")
 
 
-def own(path: Path, service: str, mode: int) -> None:
-    """Make a folder that belongs to a service's user."""
+def own(path: Path, service: str, mode: int, reader: str = "") -> None:
+    """Make a folder that belongs to a service's user, and to the group of another that reads it."""
     path.mkdir(parents=True, exist_ok=True)
-    os.chown(path, UIDS[service], UIDS[service])
+    os.chown(path, UIDS[service], UIDS[reader or service])
     path.chmod(mode)
 
 
@@ -41,7 +41,11 @@ def prepare(settings: Settings) -> None:
     for service in added(settings).services:
         own(data / service, service, 0o700)
     (data / "audit").mkdir(mode=0o755, exist_ok=True)
-    own(data / "audit" / "importer", "importer", 0o700)
+    own(data / "audit" / "access", "auditor", 0o700)
+    # What is made there has the auditor's group (setgid), since its writer is in no group but its own.
+    own(data / "audit" / "importer", "importer", 0o2750, "auditor")
+    own(data / "audit" / "spool", "nginx", 0o2770, "auditor")
+    own(data / "auditor", "auditor", 0o700)
     own(data / "files", "importer", 0o755)
     (data / "acme-challenge").mkdir(mode=0o755, exist_ok=True)
     for name in CLINIC_FOLDERS:

@@ -1,4 +1,4 @@
-"""`make explain`, `retry`, `replace`, `replay` and `verify`: the importer's own commands, run inside it."""
+"""The commands of importer and auditor, run inside their containers: `make explain`, `make access-report` and so on."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 NOT_RUN = 125  # podman's own failure, and not that of what it should run
+# By the operator's word: the service, and its program.
+PROGRAMS = {"importer": ("importer", "dicom-importer"), "audit": ("auditor", "dicom-audit")}
 
 
-def run(settings: Settings, words: Sequence[str]) -> int:
-    """Run `dicom-importer` in the importer's container; returns its exit status."""
-    container = settings.container("importer")
+def run(settings: Settings, command: str, words: Sequence[str]) -> int:
+    """Run one of the programs in its container; returns its exit status."""
+    service, program = PROGRAMS[command]
+    container = settings.container(service)
     terminal = ["-t"] if sys.stdout.isatty() else []
     told = [inside(settings, word) for word in words]
-    command = ["podman", "exec", *terminal, container, "dicom-importer", *told]
-    done = subprocess.run(command, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell
+    argv = ["podman", "exec", *terminal, container, program, *told]
+    done = subprocess.run(argv, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell
     if done.returncode == NOT_RUN:
-        raise CommandError(f"the importer does not run (container {container}): run make up first")
+        raise CommandError(f"the {service} does not run (container {container}): run make up first")
     return done.returncode
 
 

@@ -169,6 +169,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "COOLDOWN_S": _POSITIVE,
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
+    "AUDIT_RETENTION_YEARS": (_matches(r"[1-9][0-9]?|100"), "whole years, 1 to 100"),
     "FRONTEND_SUBNET": _NETWORK,
     "BACKEND_SUBNET": _NETWORK,
     "EGRESS_SUBNET": _NETWORK,

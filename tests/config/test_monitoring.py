@@ -21,7 +21,7 @@ RULES = PROMETHEUS / "rules" / "stack.yml"
 RULES_TEST = Path(__file__).with_name("alerts.yml")
 MAIL = "SMTP_HOST=mail.example.org\nSMTP_FROM=pacs@example.org\nALERT_EMAIL=it@example.org\n"
 # Clinics and programs, by their own names; a label of anything else could be somebody's data.
-LABELS = {"clinic_id", "integration", "job"}
+LABELS = {"clinic_id", "integration", "job", "service"}
 
 
 def run(

@@ -199,7 +199,7 @@ def exposed(service: str) -> set[str]:
     if service in LISTENS:
         file, setting = LISTENS[service]
         return set(re.findall(rf"{setting}[:=] ?(\d+)$", file.read_text(), re.MULTILINE))
-    image = "nginx" if service == "ohif" else service
+    image = {"auditor": "importer", "ohif": "nginx"}.get(service, service)
     recipe = (PODMAN_DIR / image / "Containerfile").read_text()
     return set(re.search(r"^EXPOSE (.*)$", recipe, re.MULTILINE)[1].split())  # type: ignore[index]
 
@@ -215,7 +215,7 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
     uids = {int(uid) for uid in re.findall(r"\buid = (?:mkForce )?(\d+);", modules)}
     assert uids <= set(UIDS.values())
-    alike = ("grafana", "importer", "loki", "orthanc", "realm")
+    alike = ("auditor", "grafana", "importer", "loki", "orthanc", "realm")
     assert {UIDS[name] for name in alike} <= uids
     for name, service in services.items():
         assert service.user == f"{UIDS[name]}:{UIDS[name]}"

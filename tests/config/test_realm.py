@@ -29,7 +29,7 @@ def attributes(client: str) -> Representation:
 
 
 def test_the_clients_are_those_of_the_design() -> None:
-    assert OWN == ["grafana", "monitoring", "ohif-viewer", "orthanc-api"]
+    assert OWN == ["auditor", "grafana", "monitoring", "ohif-viewer", "orthanc-api"]
     assert CLIENTS["admin-cli"]["enabled"] is False
 
 
@@ -138,6 +138,13 @@ def test_logins_are_recorded() -> None:
     assert REALM["adminEventsEnabled"] is True
 
 
+def test_a_service_account_may_read_events_and_nothing_else() -> None:
+    (account,) = records(REALM["users"])
+    assert account["serviceAccountClientId"] == "auditor"
+    assert account["clientRoles"] == {"realm-management": ["view-events"]}
+    assert texts(CLIENTS["auditor"], "defaultClientScopes") == ["basic"]
+
+
 def test_the_file_names_no_clinic_and_no_person() -> None:
-    assert "users" not in REALM
+    assert [user["username"] for user in records(REALM["users"])] == ["service-account-auditor"]
     assert not any("subGroups" in group for group in records(REALM["groups"]))

@@ -169,6 +169,7 @@ def redeem(stack: Stack, session: Session, code: str, verifier: str) -> dict[str
 def service_token(stack: Stack, client: str) -> str:
     """Return an access token of a service account, by its secret on the host (Podman form only)."""
     names = {
+        "auditor": "auditor_secret",
         "orthanc-api": "orthanc_api_secret",
         "monitoring": "monitoring_secret",
         "grafana": "grafana_secret",

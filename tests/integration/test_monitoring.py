@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
-WATCHED = {"alertmanager", "importer", "keycloak", "orthanc", "prometheus"}
+WATCHED = {"alertmanager", "auditor", "importer", "keycloak", "orthanc", "prometheus"}
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150
 
@@ -69,6 +69,7 @@ def test_every_target_is_up_within_a_minute(stack: Stack) -> None:
     "metric",
     [
         "alertmanager_notifications_failed_total",
+        "dicom_audit_lag_seconds",
         "dicom_importer_archive_up",
         "jvm_memory_used_bytes",
         "orthanc_up_time_s",

@@ -77,7 +77,7 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
 def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_does_not(
     settings: Settings,
 ) -> None:
-    data = {f"${{DATA_DIR}}/{name}" for name in ("acme-challenge", "dicom")}
+    data = {f"${{DATA_DIR}}/{name}" for name in ("acme-challenge", "audit/importer", "dicom")}
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)
     parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
     for name in compose.services(settings):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLIENT_SECRETS = {
+    "auditor": "auditor_secret",
     "grafana": "grafana_secret",
     "monitoring": "monitoring_secret",
     "orthanc-api": "orthanc_api_secret",

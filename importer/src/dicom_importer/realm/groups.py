@@ -19,22 +19,23 @@ def reconcile(keycloak: Keycloak, wanted: Representation, changed: Callable[[str
             changed(f"group /{name}: created")
         mappings = f"{realm}/groups/{identifier}/role-mappings"
         told = partial(_tell, changed, name)
-        _grant(keycloak, f"{mappings}/realm", f"{realm}/roles", texts(group, "realmRoles"), told)
+        grant(keycloak, f"{mappings}/realm", f"{realm}/roles", texts(group, "realmRoles"), told)
         client_roles = record(group.get("clientRoles", {}))
         for client_id in client_roles:
             (client,) = keycloak.all(f"{realm}/clients", clientId=client_id)
             part = f"clients/{text(client, 'id')}"
             names = texts(client_roles, client_id)
-            _grant(keycloak, f"{mappings}/{part}", f"{realm}/{part}/roles", names, told)
+            grant(keycloak, f"{mappings}/{part}", f"{realm}/{part}/roles", names, told)
 
 
-def _grant(
+def grant(
     keycloak: Keycloak,
     path: str,
     roles_path: str,
     names: list[str],
     changed: Callable[[str], None],
 ) -> None:
+    """Make the roles at a path exactly those named, of those that another path lists."""
     have = by("name", keycloak.all(path))
     if extra := sorted(have.keys() - set(names)):
         keycloak.delete(path, [dict(have[role]) for role in extra])

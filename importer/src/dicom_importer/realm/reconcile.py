@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from dicom_importer.realm import clients, flows, groups, master
+from dicom_importer.realm import accounts, clients, flows, groups, master
 from dicom_importer.realm.representation import (
     Representation,
     by,
@@ -28,6 +28,7 @@ PARTS = (
     "groups",
     "roles",
     "scopeMappings",
+    "users",
 )
 
 
@@ -54,6 +55,7 @@ def reconcile(keycloak: Keycloak, wanted: Representation, changed: Callable[[str
     _roles(keycloak, wanted, changed)
     clients.reconcile(keycloak, wanted, changed)
     groups.reconcile(keycloak, wanted, changed)
+    accounts.reconcile(keycloak, wanted, changed)
 
 
 def _settings(keycloak: Keycloak, wanted: Representation, changed: Callable[[str], None]) -> None:
