@@ -40,6 +40,7 @@ in {
           }
           audit() {
             systemd-run --quiet --wait --pipe --collect --property=User=dicom-auditor --property=Group=dicom-auditor \
+              --property=TemporaryFileSystem=/run/secrets:ro,mode=0755 \
               ${options config.systemd.services.dicom-auditor} \
               ${getExe' pkgs.dicom-importer "dicom-audit"} "$@"
           }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -94,6 +95,25 @@ def test_the_browser_suite_passes(appliance: Appliance) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
+
+
+def test_what_the_browser_suite_viewed_is_in_the_audit(appliance: Appliance) -> None:
+    def viewed() -> set[str]:
+        folder = appliance.root / "srv" / "dicom-stack" / "audit" / "access"
+        lines = [
+            line for path in folder.glob("*-*.jsonl") for line in path.read_text().splitlines()
+        ]
+        records = [json.loads(line) for line in lines]
+        return {r["study_instance_uid"] for r in records if r["status"] == "viewed"}
+
+    study = min(wait_until(viewed, 30, "a view is recorded", appliance.logs))
+    command = ("/usr/local/bin/dicom-stack", "access-report", "--study", study)
+    shown = appliance.run(*command)
+    assert re.search(
+        rf" DICOM Instances Accessed +{study} .* viewed$", shown.stdout, re.MULTILINE
+    ), f"{shown.stdout}\n{shown.stderr}"
+    whole = appliance.run("/usr/local/bin/dicom-stack", "audit-check")
+    assert "The audit is whole." in whole.stdout, whole.stderr
 
 
 def test_a_reboot_brings_everything_back(appliance: Appliance) -> None:
