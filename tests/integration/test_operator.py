@@ -41,7 +41,7 @@ def started(stack: Stack) -> dict[str, str]:
 def test_make_up_again_restarts_nothing(stack: Stack) -> None:
     before = started(stack)
     text = make("up", stack.podman_settings.env_file)
-    assert len(before) == 8
+    assert len(before) == 9
     assert started(stack) == before
     assert stack.url in text
 
