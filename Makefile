@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,10 @@ bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
 		--rounds '$(or $(ROUNDS),5)' --sets '$(SETS)' --peers '$(PEERS)' --scale '$(or $(SCALE),1)' \
 		--largest-mb '$(or $(LARGEST_MB),1399)' $(if $(KEEP),--keep)
+
+bench-access: setup ## what access control costs frames and searches: make bench-access [ROUNDS=5]
+	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench.access \
+		--env-file '$(or $(BENCH_ENV),bench/stack.env)' --rounds '$(or $(ROUNDS),5)' $(if $(KEEP),--keep)
 
 bench-waiting: ## what the importer takes with nothing to do and with 100,000 waiting files
 	@podman/setup.sh --tests

@@ -168,6 +168,11 @@ def fill(bench: Bench, floor: Peer, sample: SampleSet, stamp: str) -> None:
     """Give the archive something that stays: on emptied tables PostgreSQL plans as for nothing."""
     sample.stamp(stamp)
     timed(bench, floor.command(f"/sets/{sample.shape.name}"))
+    analyze(bench)
+
+
+def analyze(bench: Bench) -> None:
+    """Have PostgreSQL count what it holds, by which it plans."""
     # Its container keeps the socket in /tmp.
     database = ("psql", "-q", "-h", "/tmp", "-U", "postgres", "orthanc")  # noqa: S108
     podman("exec", bench.settings.container("postgresql"), *database, "-c", "ANALYZE")

@@ -34,7 +34,7 @@ MARK = ".bench"
 
 
 @contextmanager
-def stage(settings: Settings, *, keep: bool) -> Iterator[Bench]:
+def stage(settings: Settings, *, keep: bool, peers: bool = True) -> Iterator[Bench]:
     """Hold a running stack for the bench; its data is deleted at the end unless it is kept."""
     bench = Bench(settings)
     data = settings.data_dir
@@ -48,12 +48,12 @@ def stage(settings: Settings, *, keep: bool) -> Iterator[Bench]:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(f"another bench is running in {data}") from None
-        with _stage(bench, keep=keep):
+        with _stage(bench, keep=keep, peers=peers):
             yield bench
 
 
 @contextmanager
-def _stage(bench: Bench, *, keep: bool) -> Iterator[None]:
+def _stage(bench: Bench, *, keep: bool, peers: bool) -> Iterator[None]:
     settings = bench.settings
     shutil.rmtree(bench.folder, ignore_errors=True)
     (bench.folder / "sets" / "nothing").mkdir(parents=True)
@@ -62,7 +62,8 @@ def _stage(bench: Bench, *, keep: bool) -> Iterator[None]:
             up(settings)
             _open_archive(bench)
             people.add_clinic(settings, CLINIC, "Bench")
-        _start_peers(bench)
+        if peers:
+            _start_peers(bench)
         yield
     finally:
         podman("rm", "-f", "-i", "-t", "0", bench.container)
@@ -75,15 +76,20 @@ def _stage(bench: Bench, *, keep: bool) -> Iterator[None]:
 
 def _open_archive(bench: Bench) -> None:
     """Start Orthanc anew with the bench's overlay."""
-    settings = bench.settings
     content = json.loads((PODMAN_DIR / "orthanc" / "orthanc.json").read_text())
     content["DicomServerEnabled"] = True
     content["Python"]["Path"] = "/etc/orthanc-bench/open_plugin.py"
     (bench.folder / "orthanc.json").write_text(json.dumps(content, indent=2))
-    files = ("-f", str(COMPOSE_FILE), "-f", str(HERE / "overlay.yml"))
+    lay_over(bench, "overlay.yml", "orthanc")
+
+
+def lay_over(bench: Bench, overlay: str, service: str) -> None:
+    """Start a service anew with a file of the bench laid over compose.yml."""
+    settings = bench.settings
+    files = ("-f", str(COMPOSE_FILE), "-f", str(HERE / overlay))
     command = [str(VENV_BIN / "podman-compose"), *files, "-p", settings.project]
     env = environment(settings, images_in_use(settings)) | {"BENCH_DIR": str(HERE)}
-    run([*command, "up", "-d", "--no-deps", "--force-recreate", "orthanc"], env=env, timeout_s=300)
+    run([*command, "up", "-d", "--no-deps", "--force-recreate", service], env=env, timeout_s=300)
     health.wait_healthy(settings)
 
 

@@ -15,7 +15,9 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittle
 NO_STAMP = "0" * 20
 NO_NUMBER = "1864208642"
 NO_PATIENT = "BENCH-" + "X" * 24
-_NOW = ("20260102", "030405.678")
+NO_INSTITUTION = "What the modality says"
+NO_DATE = "20260102"
+_NOW = (NO_DATE, "030405.678")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ _EQUIPMENT = {
     "Exposure": 10,
     "ExposureTime": 10,
     "InstitutionAddress": "1 Main Street",
-    "InstitutionName": "What the modality says",
+    "InstitutionName": NO_INSTITUTION,
     "KVP": 90,
     "Manufacturer": "Phantoms",
     "ManufacturerModelName": "Blocks",
