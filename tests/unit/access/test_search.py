@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -20,8 +21,19 @@ from clinic_access.query import (
     rows_uri,
 )
 from clinic_access.routes import Access, Route
-from clinic_access.search import Archive, Mark, Page, Searcher, dump, spans
-from hypothesis import given
+from clinic_access.search import (
+    FIRST_DAYS,
+    LAST_DAYS,
+    Archive,
+    Found,
+    Mark,
+    Page,
+    Searcher,
+    dump,
+    looks,
+    next_days,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
@@ -145,12 +157,19 @@ def test_no_limit_means_ours_and_says_so() -> None:
     assert query("limit=0").limit == 0
 
 
+def _is_within(made: str, dates: str) -> bool:
+    """Tell whether a date lies in a range of dates (PS3.4 C.2.2.2.5)."""
+    first, _, last = dates.partition("-")
+    return not first or first <= made <= (last or "99999999")
+
+
 @dataclass
 class Shelf:
     """An archive that answers as Orthanc does, in an order of its own on each call."""
 
     studies: dict[str, tuple[str, str]]  # UID → clinic, date
     finds: list[Json] = field(default_factory=list)
+    asked: list[dict[str, str]] = field(default_factory=list)
     turn: int = 0
 
     def post(self, uri: str, body: Json) -> Json:
@@ -166,13 +185,12 @@ class Shelf:
             ]
         self.finds.append(body)
         clinic = body["Query"].get("0008,0080")
-        first, _, last = body["Query"].get("0008,0020", "").partition("-")
+        dates = body["Query"].get("0008,0020", "")
         found = [
             f"id-{uid}"
             for uid, (owner, made) in self.studies.items()
             # Orthanc compares without case.
-            if (clinic is None or owner.lower() == clinic)
-            and (not first or (first <= made <= (last or "99999999")))
+            if (clinic is None or owner.lower() == clinic) and _is_within(made, dates)
         ]
         self.turn += 1
         return found[self.turn % 3 :] + found[: self.turn % 3]
@@ -180,15 +198,19 @@ class Shelf:
     def get(self, uri: str) -> Json:
         """Answer the DICOMweb plugin's QIDO-RS."""
         asked = dict(parse_qsl(urlsplit(uri).query))
+        self.asked.append(asked)
+        uids = asked["0020000D"].split(",") if "0020000D" in asked else list(self.studies)
         return [
             {
                 "0020000D": {"vr": "UI", "Value": [uid]},
+                "00080020": {"vr": "DA", "Value": [made]} if made else {"vr": "DA"},
                 INSTITUTION_NAME: {"vr": "LO", "Value": [owner]},
             }
-            for uid in reversed(asked["0020000D"].split(","))
-            for owner, _ in [self.studies[uid]]
+            for uid in reversed(uids)
+            for owner, made in [self.studies[uid]]
             if INSTITUTION_NAME not in asked or owner.lower() == asked[INSTITUTION_NAME]
-        ]
+            if _is_within(made, asked.get("00080020", ""))
+        ][: int(asked.get("limit", len(uids)))]
 
     def search(self, text: str, clinics: Sequence[str] | None) -> Page:
         """Search as the plugin does."""
@@ -246,15 +268,106 @@ def test_the_newest_study_comes_first_and_one_without_a_date_last() -> None:
 def test_a_page_of_new_studies_does_not_look_at_old_ones() -> None:
     archive = shelf()
     archive.search("limit=3", ("clinic-a",))
-    assert [conditions(body)["0008,0020"] for body in archive.finds] == ["20261120-"]
+    assert [conditions(body)["0008,0020"] for body in archive.finds] == ["20261123-"]
 
 
-def test_spans_neither_overlap_nor_leave_a_gap() -> None:
-    ranges = list(spans(query(), TODAY))
-    assert ranges[:2] == ["20261120-", "20261104-20261119"]
-    assert ranges[-1] is None
-    assert list(spans(query("StudyDate=2026-"), TODAY)) == [None]
-    assert list(spans(query(level=Level.SERIES), TODAY)) == [None]
+def test_looks_neither_overlap_nor_leave_a_gap_and_end_with_everything() -> None:
+    found: dict[str, Found] = {}
+    ranges = []
+    for number, look in enumerate(looks(query("limit=50"), TODAY, found)):
+        ranges.append(look.dates)
+        found |= {f"{number}.{i}": Found(None, Mark("", "")) for i in range(number % 3)}
+    assert ranges[:2] == ["20261123-", "20261117-20261122"]
+    assert ranges.pop() is None
+    bounds = [str(dates).split("-") for dates in ranges]
+    for (first, _), (_, last) in itertools.pairwise(bounds):
+        assert date.fromisoformat(first) - date.fromisoformat(last) == timedelta(days=1)
+    assert TODAY - date.fromisoformat(bounds[-1][0]) >= timedelta(days=LAST_DAYS - 1)
+    assert len(ranges) < 20
+
+
+def test_what_has_dates_of_its_own_or_none_is_looked_for_everywhere() -> None:
+    for asked in (query("StudyDate=2026-"), query(level=Level.SERIES)):
+        assert [look.dates for look in looks(asked, TODAY, {})] == [None]
+
+
+def test_a_look_is_as_wide_as_what_was_found_lets_expect() -> None:
+    assert next_days(0, 0, 26) == FIRST_DAYS
+    assert next_days(8, 0, 26) == 24
+    assert next_days(8, 16, 8) == 5
+    assert next_days(2, 1, 1000) == 16  # a little tells little
+    assert next_days(100, 1000, 5000) == 10  # Orthanc answers one call at a time
+
+
+def test_few_more_studies_are_found_with_their_rows_in_one_question() -> None:
+    archive = Shelf(
+        {f"1.{n}": ("clinic-a", f"2026{11 - n // 28:02}{28 - n % 28:02}") for n in range(99)}
+    )
+    assert uids(archive.search("limit=25", ("clinic-a",))) == [f"1.{n}" for n in range(25)]
+    dated = [asked for asked in archive.asked if "00080020" in asked]
+    assert dated
+    assert all(asked[INSTITUTION_NAME] == "clinic-a" for asked in archive.asked)
+    by_uid = [
+        uid
+        for asked in archive.asked
+        if "0020000D" in asked
+        for uid in asked["0020000D"].split(",")
+    ]
+    assert len(by_uid) < 10
+
+
+def test_where_more_studies_are_than_were_expected_none_is_missed() -> None:
+    many = {f"1.{n}": ("clinic-a", "20261120") for n in range(100, 199)}
+    archive = Shelf({"2.1": ("clinic-a", "20261124")} | many)
+    assert uids(archive.search("limit=20", ("clinic-a",))) == ["2.1", *list(many)[:19]]
+    assert any("limit" in asked for asked in archive.asked)
+
+
+def test_studies_with_a_condition_are_found_by_what_compares_as_ever() -> None:
+    archive = shelf()
+    archive.search("limit=25&PatientName=doe", ("clinic-a",))
+    archive.search("limit=25&offset=1", ("clinic-a",))
+    assert not any("00080020" in asked for asked in archive.asked)
+
+
+DATES = st.one_of(
+    st.dates(date(2026, 11, 1), date(2026, 11, 26)),
+    st.dates(date(2020, 1, 1), date(2026, 11, 26)),
+    st.none(),
+)
+STUDIES = st.lists(
+    st.tuples(st.sampled_from(["clinic-a", "clinic-b", "clinic-c"]), DATES), max_size=150
+)
+CALLERS = st.sampled_from([("clinic-a",), ("clinic-a", "clinic-b"), None])
+
+
+@settings(max_examples=500)
+@given(STUDIES, CALLERS, st.one_of(st.just(0), st.integers(0, 60)), st.integers(0, 60))
+def test_a_page_is_that_part_of_everything_in_order(
+    made: list[tuple[str, date | None]],
+    clinics: tuple[str, ...] | None,
+    offset: int,
+    limit: int,
+) -> None:
+    archive = Shelf(
+        {f"1.{i}": (owner, f"{day:%Y%m%d}" if day else "") for i, (owner, day) in enumerate(made)}
+    )
+    mine = [
+        uid for uid, (owner, _) in archive.studies.items() if clinics is None or owner in clinics
+    ]
+    whole = sorted(sorted(mine), key=lambda uid: archive.studies[uid][1], reverse=True)
+    page = uids(archive.search(f"limit={limit}&offset={offset}", clinics))
+    assert page == whole[offset : offset + limit]
+
+
+def test_the_last_fence_stands_where_rows_are_found_at_once() -> None:
+    days = [f"202611{day:02}" for day in range(24, 0, -1)]
+    archive = Shelf(
+        {f"1.{n}": ("clinic-a", day) for n, day in enumerate(days)}
+        | {f"2.{n}": ("Clinic-A", day) for n, day in enumerate(days[4:])}
+    )
+    assert uids(archive.search("limit=20", ("clinic-a",))) == [f"1.{n}" for n in range(20)]
+    assert any("limit" in asked for asked in archive.asked)
 
 
 def test_a_study_whose_clinic_differs_by_case_alone_is_not_shown() -> None:
