@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 ARCHIVE_CONF = PODMAN_DIR / "nginx" / "includes" / "archive.conf"
 UNCHECKED = "/unchecked"
 # What of archive.conf asks who somebody is.
-_CHECKS = ('if ($bearer = "") {\n    return 401;\n}\n', "auth_request /session-check;\n")
+_CHECKS = (
+    'if ($bearer = "") {\n    return 401;\n}\n',
+    "auth_request /session-check;\nauth_request_set $session_status $status;\n",
+)
 FRAME_ACCEPT = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 
