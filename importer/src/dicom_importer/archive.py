@@ -5,7 +5,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,7 @@ from dicom_importer.coerce import CHUNK_BYTES, Body
 from dicom_importer.header import Header
 from dicom_importer.in_flight import InFlight
 from dicom_importer.reasons import Rejected, Unavailable
-from dicom_importer.request import LARGE_BYTES, store_request
+from dicom_importer.request import LARGE_BYTES, StoreRequest, store_request
 from dicom_importer.stow import SendingBroke, retry_after_s
 
 # The archive reads a whole instance before it answers: 10 MB/s at the least, and a minute.
@@ -74,14 +74,26 @@ class Archive:
         The status code is only a hint (400 for all but one stored, 200 for an older object kept):
         what counts is the answer's entry for this instance.
         """
-        with self._in_flight.taken(body.length, alive), _md5_of(body, descriptor) as md5:
-            self._store(header, body, descriptor, alive)
-            return md5()
+        with self._in_flight.taken(body.length, alive):
+            if body.length < LARGE_BYTES:
+                md5 = body.md5(descriptor)
+                request = store_request(body, descriptor, alive, sent=lambda: None)
+                self._store(header, body, request)
+                return md5
+            # The archive works on a large one for longer than its MD5 takes; while it is sent, both
+            # sides are busy already.
+            with ThreadPoolExecutor(1) as beside:
+                taken: list[Future[str]] = []
+                request = store_request(
+                    body,
+                    descriptor,
+                    alive,
+                    sent=lambda: taken.append(beside.submit(body.md5, descriptor)),
+                )
+                self._store(header, body, request)
+                return taken[0].result()
 
-    def _store(
-        self, header: Header, body: Body, descriptor: int, alive: Callable[[], None]
-    ) -> None:
-        request = store_request(body, descriptor, alive)
+    def _store(self, header: Header, body: Body, request: StoreRequest) -> None:
         try:
             answer = self._http.request(
                 "POST",
@@ -267,17 +279,6 @@ def identifier(patient_id: str, *uids: str) -> str:
     """Compute Orthanc's identifier of a study, series or instance."""
     digest = hashlib.sha1("|".join((patient_id, *uids)).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
-
-
-@contextlib.contextmanager
-def _md5_of(body: Body, descriptor: int) -> Iterator[Callable[[], str]]:
-    """Have the MD5 taken; that of a large one meanwhile, since the archive needs longer than that."""
-    if body.length < LARGE_BYTES:
-        md5 = body.md5(descriptor)
-        yield lambda: md5
-        return
-    with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(body.md5, descriptor).result
 
 
 def _timeout_s(size_bytes: int) -> float:

@@ -26,6 +26,7 @@ class Streamed:
     body: Body
     descriptor: int
     alive: Callable[[], None]
+    sent: Callable[[], None]
     head: bytes = b""
     tail: bytes = b""
 
@@ -38,6 +39,7 @@ class Streamed:
             self.alive()
             yield chunk
         yield self.tail
+        self.sent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,17 @@ class StoreRequest:
     read_answer: Callable[[BaseHTTPResponse, str], None]
 
 
-def store_request(body: Body, descriptor: int, alive: Callable[[], None]) -> StoreRequest:
-    """Make the request that suits an instance's size."""
+def store_request(
+    body: Body, descriptor: int, alive: Callable[[], None], sent: Callable[[], None]
+) -> StoreRequest:
+    """Make the request that suits an instance's size; `sent` is called when all of it was read."""
     if body.length >= LARGE_BYTES:
-        content = Streamed(body, descriptor, alive)
+        content = Streamed(body, descriptor, alive, sent)
         return StoreRequest("/instances", content, "application/dicom", _read_own)
     boundary = secrets.token_hex(16)
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
-    content = Streamed(body, descriptor, alive, head.encode(), f"\r\n--{boundary}--\r\n".encode())
+    tail = f"\r\n--{boundary}--\r\n"
+    content = Streamed(body, descriptor, alive, sent, head.encode(), tail.encode())
     content_type = f"multipart/related; type=application/dicom; boundary={boundary}"
     return StoreRequest("/dicom-web/studies", content, content_type, stow.read_answer)
 
