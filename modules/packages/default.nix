@@ -17,7 +17,7 @@ in {
   orthanc-plugin-python = require versions.ORTHANC_PYTHON_FLOOR plugins.python;
 
   # The modules that podman/orthanc/clinic_access_plugin.py needs, for the Python that the plugin is linked against.
-  orthanc-python-env = final.orthanc-plugin-python.python3.withPackages (ps: [ps.cryptography ps.pyjwt]);
+  orthanc-python-env = final.orthanc-plugin-python.python3.withPackages (ps: [ps.cryptography ps.psycopg2 ps.pyjwt]);
 
   # The folder that the Plugins of podman/orthanc/orthanc.json are looked up in.
   orthanc-plugins =

@@ -19,12 +19,14 @@ from typing import TypedDict, Unpack
 from urllib.request import ProxyHandler, build_opener
 
 import orthanc
+import psycopg2
 
 sys.path.append("/etc/orthanc-lib")
 
 from clinic_access import rules
 from clinic_access.cache import ExpiringCache
 from clinic_access.gate import Collaborators, Gate, Request
+from clinic_access.index import Connection, Index, IndexMissingError, parse_uids
 from clinic_access.json_value import Json
 from clinic_access.keys import KeyRing
 from clinic_access.query import BadQueryError, Level, parse_query
@@ -32,6 +34,7 @@ from clinic_access.routes import parse, query_pairs
 from clinic_access.search import MAX_MARKS, Archive, Searcher, dump
 
 KEYS_TIMEOUT_S = 3.0
+INDEX_TIMEOUT_MS = 10_000
 METHODS = {
     orthanc.HttpMethod.GET: "GET",
     orthanc.HttpMethod.POST: "POST",
@@ -104,6 +107,21 @@ def make_gate(settings: Mapping[str, str]) -> Gate:
     )
 
 
+def make_index(settings: Mapping[str, str]) -> Index:
+    """Build the reader of Orthanc's index from the section PostgreSQL of its configuration."""
+
+    def connect() -> Connection:
+        connection = psycopg2.connect(
+            settings["ConnectionUri"],
+            application_name="clinic-access",
+            options=f"-c statement_timeout={INDEX_TIMEOUT_MS}",
+        )
+        connection.set_session(readonly=True, autocommit=True)
+        return connection
+
+    return Index(connect, (psycopg2.Error,))
+
+
 def refuse(output: orthanc.RestOutput, denial: rules.Deny) -> None:
     """Answer with a status and a reason; RFC 6750 3 asks for the challenge."""
     if denial.status == HTTPStatus.UNAUTHORIZED:
@@ -121,6 +139,7 @@ class Hooks:
     """What Orthanc calls, from many threads at once."""
 
     gate: Gate
+    index: Index
     searcher: Searcher
 
     def on_request(self, uri: str, /, **request: Unpack[FilterArguments]) -> bool:
@@ -183,6 +202,19 @@ class Hooks:
         body = {"name": caller.name, "clinic_ids": caller.clinic_ids}
         return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
 
+    def on_held(
+        self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
+    ) -> None:
+        """Tell the importer which instances of these SOP Instance UIDs the archive holds."""
+        try:
+            found = self.index.held(parse_uids(request["body"]))
+        except ValueError as error:
+            return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
+        except IndexMissingError:
+            return refuse(output, rules.ARCHIVE_MISSING)
+        body = [{"sop_uid": uid, "id": identifier, "md5": md5} for uid, identifier, md5 in found]
+        return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
+
     def on_health(
         self, output: orthanc.RestOutput, _uri: str, /, **_request: Unpack[RestArguments]
     ) -> None:
@@ -200,6 +232,7 @@ def register(hooks: Hooks) -> list[object]:
     routes = {
         "/clinic-search/(.*)": hooks.on_search,
         "/clinic-access/clinics": hooks.on_clinics,
+        "/clinic-access/held": hooks.on_held,
         "/clinic-access/refusal": hooks.on_refusal,
         "/health": hooks.on_health,
     }
@@ -211,9 +244,11 @@ def register(hooks: Hooks) -> list[object]:
 
 
 # At its end the Python plugin crashes on a callback that nobody else refers to.
+settings = json.loads(orthanc.GetConfiguration())
 registered = register(
     Hooks(
-        make_gate(json.loads(orthanc.GetConfiguration())["ClinicAccess"]),
+        make_gate(settings["ClinicAccess"]),
+        make_index(settings["PostgreSQL"]),
         Searcher(
             Archive(get_dicomweb, post),
             ExpiringCache(MAX_MARKS, time.monotonic),

@@ -257,7 +257,8 @@ ROWS = (
         for path in (
             *("/", "/viewer?StudyInstanceUIDs={study}", "/callback", "/metrics", "/health"),
             *("/wado/", "/WADO", "/DICOM-WEB/studies", "/auth"),
-            *("/clinic-access/clinics", "/clinic-access/refusal", "/tools/find", "/system"),
+            *("/clinic-access/clinics", "/clinic-access/refusal", "/clinic-access/held"),
+            *("/tools/find", "/system"),
             *("/.well-known/acme-challenge/x", "/api/v1/query"),
         )
     ),
@@ -340,7 +341,7 @@ WITHIN: Mapping[tuple[str, str], frozenset[str]] = {
     **{
         ("POST", path): frozenset({"importer"})
         for path in (
-            *("/tools/find", "/tools/lookup", "/dicom-web/studies", "{S}", "/instances"),
+            *("/clinic-access/held", "/tools/lookup", "/dicom-web/studies", "{S}", "/instances"),
             "/instances/{instance_id}/attachments/dicom/verify-md5",
             "/studies/{study_id}/update-dicomweb-cache",
         )

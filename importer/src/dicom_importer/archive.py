@@ -37,7 +37,6 @@ _NOT_READ = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.INTERNAL_SERVER_ERROR,
 )
-_DICOM = 1  # Orthanc's content type of an attachment that is the DICOM file itself
 _T = TypeVar("_T")
 
 
@@ -122,19 +121,11 @@ class Archive:
 
     def held(self, sop_uids: Collection[str]) -> dict[str, list[Held]]:
         """Return what is held under each SOP Instance UID, of digits and dots, in one answer."""
-        question = {
-            "Level": "Instance",
-            # A list of UIDs matches any of them (PS3.4 C.2.2.2.2).
-            "Query": {"SOPInstanceUID": "\\".join(sop_uids)},
-            "ResponseContent": ["Attachments", "MainDicomTags"],
-        }
-        answer = self._request("POST", "/tools/find", json.dumps(question).encode())
+        answer = self._request("POST", "/clinic-access/held", json.dumps([*sop_uids]).encode())
         self._raise_status(answer, Unavailable)
         found: dict[str, list[Held]] = {uid: [] for uid in sop_uids}
         for one in _parse(answer, list):
-            uid = str(one["MainDicomTags"]["SOPInstanceUID"])
-            md5 = [x["UncompressedMD5"] for x in one["Attachments"] if x["ContentType"] == _DICOM]
-            found[uid].append(Held(str(one["ID"]), "".join(md5)))
+            found[str(one["sop_uid"])].append(Held(str(one["id"]), str(one["md5"])))
         return found
 
     def md5(self, instance: str) -> str | None:

@@ -288,7 +288,7 @@ def test_the_importer_removes_and_nobody_else_does() -> None:
         ("GET", "/studies"),
         ("GET", f"{OBJECT}/file"),
         ("POST", "/dicom-web/studies"),
-        ("POST", "/tools/find"),
+        ("POST", "/clinic-access/held"),
         ("DELETE", OBJECT),
     ],
 )

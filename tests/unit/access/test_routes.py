@@ -51,7 +51,7 @@ ALLOWED = [
     ("POST", S, Route(Access.STORE)),
     ("GET", "/studies", Route(Access.NATIVE_READ)),
     ("GET", f"/series/{ID}", Route(Access.NATIVE_READ)),
-    ("POST", "/tools/find", Route(Access.VERIFY)),
+    ("POST", "/clinic-access/held", Route(Access.VERIFY)),
     ("POST", "/tools/lookup", Route(Access.VERIFY)),
     ("GET", f"/instances/{ID}/attachments/dicom/md5", Route(Access.VERIFY)),
     ("POST", f"/studies/{ID}/update-dicomweb-cache", Route(Access.VERIFY)),

@@ -78,8 +78,8 @@ class ScriptedArchive:
                 return self.store_whole(body)
             case "POST", ["tools", "lookup"]:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
-            case "POST", ["tools", "find"]:
-                return 200, json.dumps(self.find(json.loads(body))).encode()
+            case "POST", ["clinic-access", "held"]:
+                return 200, json.dumps(self.held(json.loads(body))).encode()
             case "GET", ["studies", identifier, "instances"]:
                 return 200, json.dumps(self.study_instances(identifier)).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
@@ -142,19 +142,11 @@ class ScriptedArchive:
         }
         return [{"Type": kind, "ID": identifier, "Path": ""} for kind, identifier in found]
 
-    def find(self, question: dict[str, dict[str, str]]) -> list[dict[str, object]]:
-        """Find the instances of a list of UIDs, with what is attached to them."""
+    def held(self, wanted: list[str]) -> list[dict[str, str]]:
+        """Find the instances of a list of UIDs, with their MD5s."""
         self.finds += 1
-        wanted = question["Query"]["SOPInstanceUID"].split("\\")
         return [
-            {
-                "ID": name,
-                "MainDicomTags": {"SOPInstanceUID": held.uids[2]},
-                "Attachments": [
-                    {"ContentType": 1, "UncompressedMD5": _md5(held.content).decode()},
-                    {"ContentType": 3, "UncompressedMD5": ""},
-                ],
-            }
+            {"id": name, "sop_uid": held.uids[2], "md5": _md5(held.content).decode()}
             for name, held in self.instances.items()
             if held.uids[2] in wanted
         ]
