@@ -24,14 +24,13 @@ import psycopg2
 sys.path.append("/etc/orthanc-lib")
 
 from clinic_access import rules
-from clinic_access.cache import ExpiringCache
 from clinic_access.gate import Collaborators, Gate, Request
 from clinic_access.index import Connection, Index, IndexMissingError, parse_uids
 from clinic_access.json_value import Json
 from clinic_access.keys import KeyRing
 from clinic_access.query import BadQueryError, Level, parse_query
 from clinic_access.routes import parse, query_pairs
-from clinic_access.search import MAX_MARKS, Archive, Searcher, dump
+from clinic_access.search import Archive, Searcher, dump
 
 KEYS_TIMEOUT_S = 3.0
 INDEX_TIMEOUT_MS = 10_000
@@ -114,9 +113,9 @@ def make_index(settings: Mapping[str, str]) -> Index:
         connection = psycopg2.connect(
             settings["ConnectionUri"],
             application_name="clinic-access",
-            options=f"-c statement_timeout={INDEX_TIMEOUT_MS}",
+            options=f"-c default_transaction_read_only=on -c statement_timeout={INDEX_TIMEOUT_MS}",
         )
-        connection.set_session(readonly=True, autocommit=True)
+        connection.autocommit = True
         return connection
 
     return Index(connect, (psycopg2.Error,))
@@ -184,7 +183,7 @@ class Hooks:
             page = self.searcher.page(query, rules.clinics_of(caller))
         except BadQueryError as error:
             return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
-        except orthanc.OrthancException:
+        except (IndexMissingError, orthanc.OrthancException):
             return refuse(output, rules.ARCHIVE_MISSING)
         if page.is_cut:  # PS3.18 8.3.4.4
             output.SetHttpHeader("Warning", '299 - "additional results can be requested"')
@@ -249,9 +248,9 @@ registered = register(
     Hooks(
         make_gate(settings["ClinicAccess"]),
         make_index(settings["PostgreSQL"]),
+        # Whoever searches keeps no import waiting.
         Searcher(
-            Archive(get_dicomweb, post),
-            ExpiringCache(MAX_MARKS, time.monotonic),
+            Archive(get_dicomweb, post, make_index(settings["PostgreSQL"])),
             lambda: datetime.now(UTC).date(),
         ),
     )

@@ -235,7 +235,13 @@ ROWS = (
     # What nginx and the importer ask the plugin is not asked from outside.
     *(
         Row(f"/orthanc/clinic-{path}", NOT_FOUND)
-        for path in ("access/clinics", "access/refusal", "search/studies", "search/studies/{study}")
+        for path in (
+            "access/clinics",
+            "access/held",
+            "access/refusal",
+            "search/studies",
+            "search/studies/{study}",
+        )
     ),
     *(Row(path, READ_ONLY, verb) for path in VERB_PATHS for verb in VERBS),
     *(Row("{S}", READ_ONLY, verb) for verb in VERBS if verb != "POST"),

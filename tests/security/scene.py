@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+import pydicom
 import requests
 from harness import phantom
 from harness.drop import put, settled
@@ -89,6 +91,19 @@ def made(seed: int) -> Stored:
     (content,) = study.files.values()
     uids = (study.uid, study.identity.uid("series"), study.identity.uid("instance", 0))
     return Stored(*uids, patient, content)
+
+
+def dated(thing: Stored, day: str | None, at: str | None) -> Stored:
+    """Give an object another study date and time (DA, TM); None takes them away."""
+    dataset = pydicom.dcmread(BytesIO(thing.content))
+    for keyword, value in (("StudyDate", day), ("StudyTime", at)):
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    content = BytesIO()
+    dataset.save_as(content)
+    return replace(thing, content=content.getvalue())
 
 
 def part(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What Orthanc's index in PostgreSQL holds of many resources, in one statement that can only read.
+"""What Orthanc's index in PostgreSQL holds of many resources, in one statement that only reads.
 
 Orthanc's own REST API takes a transaction of seven statements for each instance, on the one
 connection that its stores take turns on.
@@ -24,6 +24,66 @@ FROM dicomidentifiers AS named
 JOIN resources ON resources.internalid = named.id AND resources.resourcetype = 3
 LEFT JOIN attachedfiles ON attachedfiles.id = named.id AND attachedfiles.filetype = 1
 WHERE named.value = ANY(%s) AND named.taggroup = 8 AND named.tagelement = 24
+"""
+
+# Orthanc has indexes by resource, by value and by tag, but none by which the latest of many, or a
+# clinic's, are found without a look at all the others.
+_PREPARE = """
+BEGIN READ WRITE;
+SET LOCAL statement_timeout = 0;
+CREATE INDEX IF NOT EXISTS clinic_access_study_dates ON dicomidentifiers (value DESC)
+WHERE taggroup = 8 AND tagelement = 32;
+CREATE INDEX IF NOT EXISTS clinic_access_study_clinics ON maindicomtags (value)
+WHERE taggroup = 8 AND tagelement = 128;
+COMMIT;
+SELECT 'ready'
+"""
+# The clinic is looked up for so many of the latest as the first number says, and all of a day.
+_DATED = """
+SELECT named.value, coalesce(clinic.value, '')
+FROM (
+  SELECT id, value FROM dicomidentifiers
+  WHERE taggroup = 8 AND tagelement = 32 AND value BETWEEN %s AND %s
+  ORDER BY value DESC FETCH FIRST %s ROWS WITH TIES
+) AS dated
+JOIN dicomidentifiers AS named
+  ON named.id = dated.id AND named.taggroup = 32 AND named.tagelement = 13
+LEFT JOIN maindicomtags AS clinic
+  ON clinic.id = dated.id AND clinic.taggroup = 8 AND clinic.tagelement = 128
+LEFT JOIN maindicomtags AS timed
+  ON timed.id = dated.id AND timed.taggroup = 8 AND timed.tagelement = 48
+WHERE %s OR clinic.value = ANY(%s)
+ORDER BY dated.value DESC, coalesce(timed.value, '') DESC, named.value
+LIMIT %s
+"""
+# One clinic of a few, one of many, and one that made hardly any of the latest.
+_WIDTHS = (4, 64, 1_000_000)
+_UNDATED = """
+SELECT named.value, coalesce(clinic.value, '')
+FROM dicomidentifiers AS named
+LEFT JOIN maindicomtags AS clinic
+  ON clinic.id = named.id AND clinic.taggroup = 8 AND clinic.tagelement = 128
+LEFT JOIN maindicomtags AS timed
+  ON timed.id = named.id AND timed.taggroup = 8 AND timed.tagelement = 48
+WHERE named.taggroup = 32 AND named.tagelement = 13
+  AND NOT EXISTS (
+    SELECT FROM dicomidentifiers AS dated
+    WHERE dated.id = named.id AND dated.taggroup = 8 AND dated.tagelement = 32)
+  AND (%s OR clinic.value = ANY(%s))
+ORDER BY coalesce(timed.value, '') DESC, named.value
+LIMIT %s
+"""
+_NEWEST_OF = """
+SELECT resources.publicid, named.value
+FROM resources
+JOIN dicomidentifiers AS named
+  ON named.id = resources.internalid AND named.taggroup = %s AND named.tagelement = %s
+LEFT JOIN maindicomtags AS dated
+  ON dated.id = named.id AND dated.taggroup = 8 AND dated.tagelement = 32
+LEFT JOIN maindicomtags AS timed
+  ON timed.id = named.id AND timed.taggroup = 8 AND timed.tagelement = 48
+WHERE resources.publicid = ANY(%s)
+ORDER BY coalesce(dated.value, '') DESC, coalesce(timed.value, '') DESC, named.value
 """
 
 
@@ -68,6 +128,7 @@ class Index:
         self._broken = broken
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self._is_prepared = False
 
     def held(self, sop_uids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return SOP Instance UID, Orthanc's identifier and MD5 (empty: no file) of each instance.
@@ -75,6 +136,37 @@ class Index:
         One UID may name several instances, of several patients. Raises IndexMissingError.
         """
         return self._ask(_HELD, [list(sop_uids)])
+
+    def newest(
+        self, clinics: Sequence[str] | None, first: str, last: str, count: int
+    ) -> list[tuple[str, str]]:
+        """Return UID and clinic of so many studies of these clinics (None: all), the newest first.
+
+        The dates (DA) are inclusive, and open where empty. As in Orthanc's own search an empty date
+        is before all others; studies without the attribute are among those of any date, the last.
+        Raises IndexMissingError.
+        """
+        if not self._is_prepared:
+            self._ask(_PREPARE, ())
+            self._is_prepared = True
+        whose: Values = [clinics is None, list(clinics or ())]
+        found: list[tuple[str, ...]] = []
+        for width in _WIDTHS:
+            found = self._ask(_DATED, [first, last or "~", width * count, *whose, count])
+            if len(found) == count:
+                break
+        if not first and not last and len(found) < count:
+            found += self._ask(_UNDATED, [*whose, count - len(found)])
+        return [(uid, clinic) for uid, clinic in found]
+
+    def newest_of(self, uid_tag: str, identifiers: Sequence[str]) -> list[tuple[str, str]]:
+        """Return Orthanc's identifier and UID, whose tag this is, of those that exist, the newest first.
+
+        Raises IndexMissingError.
+        """
+        tag = int(uid_tag[:4], 16), int(uid_tag[4:], 16)
+        found = self._ask(_NEWEST_OF, [*tag, list(identifiers)])
+        return [(identifier, uid) for identifier, uid in found]
 
     def _ask(self, statement: str, values: Values) -> list[tuple[str, ...]]:
         with self._lock:

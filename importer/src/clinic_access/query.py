@@ -14,7 +14,6 @@ from clinic_access.routes import Pairs, Route, is_uid
 
 INSTITUTION_NAME = "00080080"
 STUDY_DATE = "00080020"
-STUDY_TIME = "00080030"
 MAX_ROWS = 1_000
 _MAX_VALUE_CHARS = 1_024
 _MAX_LIST = 100
@@ -36,11 +35,6 @@ class Level(IntEnum):
     def uid(self) -> str:
         """The tag of the level's UID."""
         return ("0020000D", "0020000E", "00080018")[self]
-
-    @property
-    def uid_keyword(self) -> str:
-        """The keyword of the level's UID."""
-        return ATTRIBUTES[self.uid].keyword
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +148,9 @@ def rows_uri(query: Query, clinic: str | None, uids: list[str]) -> str:
     # Without its parents' UIDs each row would carry all their attributes too, counted anew.
     parents = (level.uid for level in Level if level < query.level)
     pairs += [(uid, query.matches[uid]) for uid in parents if is_uid(query.matches.get(uid, ""))]
-    return _uri(query, clinic, pairs)
-
-
-def dated_uri(query: Query, clinic: str | None, dates: str, limit: int) -> str:
-    """Ask the DICOMweb plugin for the rows of the studies of these dates, in a clinic."""
-    return _uri(query, clinic, [(STUDY_DATE, dates), ("limit", str(limit))])
-
-
-def _uri(query: Query, clinic: str | None, pairs: list[tuple[str, str]]) -> str:
-    included = [("includefield", ",".join(query.include))] if query.include else []
-    forced = [] if clinic is None else [(INSTITUTION_NAME, clinic)]
-    return f"/dicom-web/{query.level.plural}?{urlencode([*pairs, *included, *forced], safe=',')}"
+    pairs += [("includefield", ",".join(query.include))] if query.include else []
+    pairs += [] if clinic is None else [(INSTITUTION_NAME, clinic)]
+    return f"/dicom-web/{query.level.plural}?{urlencode(pairs, safe=',')}"
 
 
 def _tag(level: Level, name: str) -> str | None:

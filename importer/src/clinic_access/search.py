@@ -1,29 +1,20 @@
 """QIDO-RS answers over one or several clinics: pages that, joined, equal the whole."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import ceil
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from clinic_access.cache import ExpiringCache
 from clinic_access.json_value import Json
-from clinic_access.query import (
-    INSTITUTION_NAME,
-    STUDY_DATE,
-    STUDY_TIME,
-    Level,
-    Query,
-    dated_uri,
-    find_body,
-    rows_uri,
-)
+from clinic_access.query import INSTITUTION_NAME, STUDY_DATE, Level, Query, find_body, rows_uri
 
 Row: TypeAlias = Mapping[str, Json]
+# UIDs in their order, and the clinic that each was found for (None: it was not asked).
+Found: TypeAlias = dict[str, str | None]
 
-MAX_MARKS = 100_000
-MARK_LIFETIME_S = 3_600.0
 # How far back the first look goes, and after how many days without enough the rest is looked at.
 # Orthanc takes a third of a millisecond for every study that matches: most pages are filled
 # without a look at the rest.
@@ -31,15 +22,27 @@ FIRST_DAYS, LAST_DAYS = 2, 1_400
 # A look is made for this many times what is still missing, and for no more studies than this.
 _SPARE, _MOST = 1.25, 100
 # Orthanc answers one call at a time where its index has one connection: short ones let others in.
-_CHUNK = 50
+_CHUNK = 20
+# A day, or from one to another (PS3.4 C.2.2.2.5).
+_DATES = re.compile(r"(?P<day>\d{8})|(?P<first>\d{8})?-(?P<last>\d{8})?", re.ASCII)
+
+
+class Order(Protocol):
+    """What is asked of Orthanc's index."""
+
+    def newest(  # noqa: D102
+        self, clinics: Sequence[str] | None, first: str, last: str, count: int
+    ) -> list[tuple[str, str]]: ...
+    def newest_of(self, uid_tag: str, identifiers: Sequence[str]) -> list[tuple[str, str]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Orthanc from the inside: GET and POST return the parsed answer."""
+    """Orthanc from the inside: GET and POST return the parsed answer; and its index."""
 
     get: Callable[[str], Json]
     post: Callable[[str, Json], Json]
+    index: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,96 +54,57 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What places a resource in the order: UID and, for studies, date and time."""
-
-    uid: str
-    made: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A resource that matches: the clinic it was found for, and its place."""
-
-    clinic: str | None
-    mark: Mark
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A range of study dates (None: all there are), and whether few studies are expected in it."""
-
-    dates: str | None
-    is_short: bool
-
-
-Marks: TypeAlias = ExpiringCache[str, Mark]
-
-
-@dataclass(frozen=True, slots=True)
 class Searcher:
     """Answers searches; today is asked anew for each."""
 
     archive: Archive
-    marks: Marks
     today: Callable[[], date]
 
     def page(self, query: Query, clinics: Sequence[str] | None) -> Page:
         """Answer a query for these clinics (None: all), the newest study first.
 
-        Orthanc's database cannot order, and limits without an order would make pages overlap:
-        what matches is ordered here, and only the page's rows are asked for.
+        Orthanc cannot order, and limits without an order would make pages overlap: its index
+        gives the order, and only the page's rows are asked for.
         """
         end = query.offset + query.limit
-        ordered: dict[str, Found] = {}
+        found = self._list(query, clinics, end + 1)
+        if found is None:
+            found = self._find(query, clinics, end + 1)
+        ordered = list(found.items())
+        page = dict(ordered[query.offset : end])
         rows: dict[str, Row] = {}
-        for look in looks(query, self.today(), ordered):
-            found, rows_found = self._list(query, clinics, look) or (
-                self._look(query, clinics, look.dates),
-                {},
-            )
-            # What a look before found keeps its place.
-            ordered |= found
-            rows |= rows_found
-            if len(ordered) > end:
-                break
-        page = list(ordered.values())[query.offset : end]
-        for clinic in dict.fromkeys(found.clinic for found in page):
-            uids = [found.mark.uid for found in page if found.clinic == clinic]
-            for chunk in _chunks([uid for uid in uids if uid not in rows]):
+        for clinic in dict.fromkeys(page.values()):
+            for chunk in _chunks([uid for uid, owner in page.items() if owner == clinic]):
                 answer = self.archive.get(rows_uri(query, clinic, chunk))
                 rows |= _rows(answer, query.level, clinic)
-        uids = [found.mark.uid for found in page]
         return Page(
-            [rows[uid] for uid in uids if uid in rows], query.is_capped and len(ordered) > end
+            [rows[uid] for uid in page if uid in rows], query.is_capped and len(ordered) > end
         )
 
-    def _list(
-        self, query: Query, clinics: Sequence[str] | None, look: Look
-    ) -> tuple[dict[str, Found], dict[str, Row]] | None:
-        """Find few studies and their rows at once; None where there may be more, or it is not so.
+    def _list(self, query: Query, clinics: Sequence[str] | None, count: int) -> Found | None:
+        """List so many studies by the index alone; None where there are conditions beside the date.
 
-        To Orthanc it is one question instead of two. Only of a list without conditions: the
-        DICOMweb plugin compares otherwise than what finds the identifiers.
+        Those are Orthanc's to compare.
         """
-        if not look.is_short or look.dates is None or query.matches or query.offset:
+        dates = _DATES.fullmatch(query.matches.get(STUDY_DATE, "-"))
+        if query.level is not Level.STUDY or query.matches.keys() - {STUDY_DATE} or not dates:
             return None
-        owners: dict[str, str | None] = {}
-        rows: dict[str, Row] = {}
-        for clinic in _each(clinics):
-            answer = self.archive.get(dated_uri(query, clinic, look.dates, _CHUNK))
-            if not isinstance(answer, list) or len(answer) >= _CHUNK:
-                return None
-            found = _rows(answer, query.level, clinic)
-            rows |= found
-            owners |= dict.fromkeys(found, clinic)
-        marks = [Mark(uid, _made(row)) for uid, row in rows.items()]
-        return {mark.uid: Found(owners[mark.uid], mark) for mark in _newest_first(marks)}, rows
+        first, last = dates["day"] or dates["first"] or "", dates["day"] or dates["last"] or ""
+        found = self.archive.index.newest(clinics, first, last, count)
+        return {uid: None if clinics is None else clinic for uid, clinic in found}
 
-    def _look(
-        self, query: Query, clinics: Sequence[str] | None, dates: str | None
-    ) -> dict[str, Found]:
-        """Find what matches within the dates, newest first, then by UID."""
+    def _find(self, query: Query, clinics: Sequence[str] | None, count: int) -> Found:
+        """Find so many of what matches, if not all of it."""
+        found: Found = {}
+        for dates in looks(query, self.today(), found):
+            # What a look before found keeps its place.
+            found |= self._look(query, clinics, dates)
+            if len(found) >= count:
+                break
+        return found
+
+    def _look(self, query: Query, clinics: Sequence[str] | None, dates: str | None) -> Found:
+        """Find all that matches within the dates."""
         owners = {
             identifier: clinic
             for clinic in _each(clinics)
@@ -148,23 +112,12 @@ class Searcher:
                 self.archive.post("/tools/find", find_body(query, clinic, dates))
             )
         }
-        marks = self._places(query.level, list(owners))
-        by_uid = {mark.uid: owners[identifier] for identifier, mark in marks.items()}
-        return {m.uid: Found(by_uid[m.uid], m) for m in _newest_first(marks.values())}
-
-    def _places(self, level: Level, identifiers: Sequence[str]) -> dict[str, Mark]:
-        """Return the marks of those that exist; an identifier's mark hardly ever changes."""
-        known = {i: mark for i in identifiers if (mark := self.marks.get(i))}
-        for chunk in _chunks([i for i in identifiers if i not in known]):
-            body: Json = {"Resources": chunk, "Level": level.name.title(), "Metadata": False}
-            for identifier, mark in _marks(level, self.archive.post("/tools/bulk-content", body)):
-                self.marks.put(identifier, mark, MARK_LIFETIME_S)
-                known[identifier] = mark
-        return known
+        ordered = self.archive.index.newest_of(query.level.uid, list(owners))
+        return {uid: owners[identifier] for identifier, uid in ordered}
 
 
-def looks(query: Query, today: date, found: Mapping[str, Found]) -> Iterator[Look]:
-    """Yield where to look, the newest studies first, and at last everywhere.
+def looks(query: Query, today: date, found: Found) -> Iterator[str | None]:
+    """Yield the dates of where to look, the newest studies first, and at last None: everywhere.
 
     Each look is as wide as what was found so far lets expect what is missing.
     """
@@ -174,11 +127,10 @@ def looks(query: Query, today: date, found: Mapping[str, Found]) -> Iterator[Loo
             missing = query.offset + query.limit + 1 - len(found)
             step = next_days(days, len(found), missing)
             first = last - timedelta(days=step - 1)
-            is_short = bool(found) and len(found) * step < _CHUNK * days
-            yield Look(f"{first:%Y%m%d}-{until}", is_short)
+            yield f"{first:%Y%m%d}-{until}"
             last, days = first - timedelta(days=1), days + step
             until = f"{last:%Y%m%d}"
-    yield Look(None, is_short=False)
+    yield None
 
 
 def next_days(days: int, found: int, missing: int) -> int:
@@ -191,13 +143,6 @@ def next_days(days: int, found: int, missing: int) -> int:
 def dump(page: Page) -> bytes:
     """Write the rows as application/dicom+json (PS3.18 F.2)."""
     return json.dumps(page.rows, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _marks(level: Level, answer: Json) -> Iterator[tuple[str, Mark]]:
-    for item in answer if isinstance(answer, list) else ():
-        tags = item["MainDicomTags"]
-        made = f"{tags.get('StudyDate', '')}{tags.get('StudyTime', '')}"
-        yield item["ID"], Mark(tags[level.uid_keyword], made)
 
 
 def _rows(answer: Json, level: Level, clinic: str | None) -> dict[str, Row]:
@@ -216,16 +161,6 @@ def _first(row: Row, tag: str) -> Json:
     element = row.get(tag)
     values = element.get("Value") if isinstance(element, Mapping) else None
     return values[0] if isinstance(values, list) and values else None
-
-
-def _made(row: Row) -> str:
-    """Return when a study was made, as its mark has it."""
-    return "".join(str(_first(row, tag) or "") for tag in (STUDY_DATE, STUDY_TIME))
-
-
-def _newest_first(marks: Iterable[Mark]) -> list[Mark]:
-    by_uid = sorted(marks, key=lambda mark: mark.uid)
-    return sorted(by_uid, key=lambda mark: mark.made, reverse=True)
 
 
 def _each(clinics: Sequence[str] | None) -> Sequence[str | None]:

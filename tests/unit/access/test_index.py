@@ -41,11 +41,12 @@ class Database:
             return self
 
         def execute(self, _statement: str, values: Values, /) -> None:
-            """Take a question."""
-            if not self.left:
+            """Take a question; what has no values prepares the connection."""
+            if values and not self.left:
                 raise BrokenError("terminated")
-            self.left -= 1
-            self.database.asked.append(values)
+            if values:
+                self.left -= 1
+                self.database.asked.append(values)
 
         def fetchall(self) -> list[tuple[str, ...]]:
             """Answer it."""

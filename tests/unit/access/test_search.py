@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
-from clinic_access.cache import ExpiringCache
 from clinic_access.query import (
     INSTITUTION_NAME,
     MAX_ROWS,
@@ -25,8 +24,6 @@ from clinic_access.search import (
     FIRST_DAYS,
     LAST_DAYS,
     Archive,
-    Found,
-    Mark,
     Page,
     Searcher,
     dump,
@@ -160,7 +157,7 @@ def test_no_limit_means_ours_and_says_so() -> None:
 def _is_within(made: str, dates: str) -> bool:
     """Tell whether a date lies in a range of dates (PS3.4 C.2.2.2.5)."""
     first, _, last = dates.partition("-")
-    return not first or first <= made <= (last or "99999999")
+    return not dates or first <= made <= (last or "99999999")
 
 
 @dataclass
@@ -171,18 +168,11 @@ class Shelf:
     finds: list[Json] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
     turn: int = 0
+    lists: int = 0
 
-    def post(self, uri: str, body: Json) -> Json:
-        """Answer /tools/find and /tools/bulk-content."""
+    def post(self, _uri: str, body: Json) -> Json:
+        """Answer /tools/find."""
         assert isinstance(body, dict)
-        if uri == "/tools/bulk-content":
-            return [
-                {
-                    "ID": f"id-{uid}",
-                    "MainDicomTags": {"StudyInstanceUID": uid, "StudyDate": self.studies[uid][1]},
-                }
-                for uid in (identifier.removeprefix("id-") for identifier in body["Resources"])
-            ]
         self.finds.append(body)
         clinic = body["Query"].get("0008,0080")
         dates = body["Query"].get("0008,0020", "")
@@ -212,10 +202,31 @@ class Shelf:
             if _is_within(made, asked.get("00080020", ""))
         ][: int(asked.get("limit", len(uids)))]
 
+    def newest(
+        self, clinics: Sequence[str] | None, first: str, last: str, count: int
+    ) -> list[tuple[str, str]]:
+        """List studies by the index."""
+        self.lists += 1
+        dates = f"{first}-{last}" if first or last else "-"
+        found = [
+            f"id-{uid}"
+            for uid, (owner, made) in self.studies.items()
+            if (clinics is None or owner in clinics)
+            if dates == "-" or _is_within(made, dates)
+        ]
+        ordered = self.newest_of("0020000D", found)
+        return [(uid, self.studies[uid][0]) for _, uid in ordered[:count]]
+
+    def newest_of(self, uid_tag: str, identifiers: Sequence[str]) -> list[tuple[str, str]]:
+        """Order studies by the index."""
+        assert uid_tag == "0020000D"
+        by_uid = sorted(identifiers)
+        ordered = sorted(by_uid, key=lambda i: self.studies[i[3:]][1], reverse=True)
+        return [(identifier, identifier.removeprefix("id-")) for identifier in ordered]
+
     def search(self, text: str, clinics: Sequence[str] | None) -> Page:
         """Search as the plugin does."""
-        marks: ExpiringCache[str, Mark] = ExpiringCache(1_000, lambda: 0.0)
-        return Searcher(Archive(self.get, self.post), marks, lambda: TODAY).page(
+        return Searcher(Archive(self.get, self.post, self), lambda: TODAY).page(
             query(text), clinics
         )
 
@@ -242,44 +253,88 @@ def shelf(*, count: int = 60) -> Shelf:
 
 @pytest.mark.parametrize("clinics", [("clinic-a",), ("clinic-a", "clinic-b"), None])
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_pages_joined_equal_the_whole(clinics: tuple[str, ...] | None, size: int) -> None:
+@pytest.mark.parametrize("condition", ["", "PatientName=*&"])
+def test_pages_joined_equal_the_whole(
+    clinics: tuple[str, ...] | None, size: int, condition: str
+) -> None:
     archive = shelf()
-    whole = uids(archive.search("", clinics))
+    whole = uids(archive.search(condition, clinics))
     expected = {
         u for u, (owner, _) in archive.studies.items() if clinics is None or owner in clinics
     }
     assert set(whole) == expected
     assert len(whole) == len(expected)
     pages = [
-        uids(archive.search(f"limit={size}&offset={o}", clinics))
+        uids(archive.search(f"{condition}limit={size}&offset={o}", clinics))
         for o in range(0, len(whole) + size, size)
     ]
     assert [uid for page in pages for uid in page] == whole
 
 
-def test_the_newest_study_comes_first_and_one_without_a_date_last() -> None:
+@pytest.mark.parametrize("condition", ["", "PatientName=*"])
+def test_the_newest_study_comes_first_and_one_without_a_date_last(condition: str) -> None:
     archive = shelf()
-    dates = [archive.studies[uid][1] for uid in uids(archive.search("", None))]
+    dates = [archive.studies[uid][1] for uid in uids(archive.search(condition, None))]
     assert dates == sorted(dates, reverse=True)
     assert dates[0] == "20261124"
     assert dates[-1] == ""
 
 
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("", "", "99999999"),
+        ("StudyDate=-", "", "99999999"),
+        ("StudyDate=20261120", "20261120", "20261120"),
+        ("StudyDate=20261120-", "20261120", "99999999"),
+        ("StudyDate=-20261101", "", "20261101"),
+        ("StudyDate=20250101-20261119", "20250101", "20261119"),
+    ],
+)
+def test_studies_of_certain_dates_are_listed_by_the_index_alone(
+    asked: str, first: str, last: str
+) -> None:
+    archive = shelf()
+    expected = {uid for uid, (_, made) in archive.studies.items() if first <= made <= last}
+    assert expected
+    assert set(uids(archive.search(asked, None))) == expected
+    assert archive.lists == 1
+    assert not archive.finds
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["PatientName=doe", "StudyDate=2026-", "StudyDate=2026*", "StudyDate=20261120&PatientID=1"],
+)
+def test_other_conditions_are_left_to_orthanc(asked: str) -> None:
+    archive = shelf()
+    archive.search(f"limit=25&{asked}", ("clinic-a",))
+    assert not archive.lists
+    assert archive.finds
+
+
 def test_a_page_of_new_studies_does_not_look_at_old_ones() -> None:
     archive = shelf()
-    archive.search("limit=3", ("clinic-a",))
+    archive.search("limit=1&PatientName=*", ("clinic-a",))
     assert [conditions(body)["0008,0020"] for body in archive.finds] == ["20261123-"]
 
 
+def test_what_an_index_says_is_anothers_is_not_shown() -> None:
+    archive = shelf()
+    archive.newest = lambda *_: [("1.0", "clinic-a"), ("1.1", "clinic-a")]  # type: ignore[method-assign]
+    assert archive.studies["1.1"][0] == "clinic-b"
+    assert uids(archive.search("", ("clinic-a",))) == ["1.0"]
+
+
 def test_looks_neither_overlap_nor_leave_a_gap_and_end_with_everything() -> None:
-    found: dict[str, Found] = {}
+    found: dict[str, str | None] = {}
     ranges = []
-    for number, look in enumerate(looks(query("limit=50"), TODAY, found)):
-        ranges.append(look.dates)
-        found |= {f"{number}.{i}": Found(None, Mark("", "")) for i in range(number % 3)}
+    for number, dates in enumerate(looks(query("limit=50"), TODAY, found)):
+        ranges.append(dates)
+        found |= {f"{number}.{i}": None for i in range(number % 3)}
     assert ranges[:2] == ["20261123-", "20261117-20261122"]
     assert ranges.pop() is None
-    bounds = [str(dates).split("-") for dates in ranges]
+    bounds = [str(one).split("-") for one in ranges]
     for (first, _), (_, last) in itertools.pairwise(bounds):
         assert date.fromisoformat(first) - date.fromisoformat(last) == timedelta(days=1)
     assert TODAY - date.fromisoformat(bounds[-1][0]) >= timedelta(days=LAST_DAYS - 1)
@@ -288,7 +343,7 @@ def test_looks_neither_overlap_nor_leave_a_gap_and_end_with_everything() -> None
 
 def test_what_has_dates_of_its_own_or_none_is_looked_for_everywhere() -> None:
     for asked in (query("StudyDate=2026-"), query(level=Level.SERIES)):
-        assert [look.dates for look in looks(asked, TODAY, {})] == [None]
+        assert [*looks(asked, TODAY, {})] == [None]
 
 
 def test_a_look_is_as_wide_as_what_was_found_lets_expect() -> None:
@@ -297,37 +352,6 @@ def test_a_look_is_as_wide_as_what_was_found_lets_expect() -> None:
     assert next_days(8, 16, 8) == 5
     assert next_days(2, 1, 1000) == 16  # a little tells little
     assert next_days(100, 1000, 5000) == 10  # Orthanc answers one call at a time
-
-
-def test_few_more_studies_are_found_with_their_rows_in_one_question() -> None:
-    archive = Shelf(
-        {f"1.{n}": ("clinic-a", f"2026{11 - n // 28:02}{28 - n % 28:02}") for n in range(99)}
-    )
-    assert uids(archive.search("limit=25", ("clinic-a",))) == [f"1.{n}" for n in range(25)]
-    dated = [asked for asked in archive.asked if "00080020" in asked]
-    assert dated
-    assert all(asked[INSTITUTION_NAME] == "clinic-a" for asked in archive.asked)
-    by_uid = [
-        uid
-        for asked in archive.asked
-        if "0020000D" in asked
-        for uid in asked["0020000D"].split(",")
-    ]
-    assert len(by_uid) < 10
-
-
-def test_where_more_studies_are_than_were_expected_none_is_missed() -> None:
-    many = {f"1.{n}": ("clinic-a", "20261120") for n in range(100, 199)}
-    archive = Shelf({"2.1": ("clinic-a", "20261124")} | many)
-    assert uids(archive.search("limit=20", ("clinic-a",))) == ["2.1", *list(many)[:19]]
-    assert any("limit" in asked for asked in archive.asked)
-
-
-def test_studies_with_a_condition_are_found_by_what_compares_as_ever() -> None:
-    archive = shelf()
-    archive.search("limit=25&PatientName=doe", ("clinic-a",))
-    archive.search("limit=25&offset=1", ("clinic-a",))
-    assert not any("00080020" in asked for asked in archive.asked)
 
 
 DATES = st.one_of(
@@ -342,12 +366,19 @@ CALLERS = st.sampled_from([("clinic-a",), ("clinic-a", "clinic-b"), None])
 
 
 @settings(max_examples=500)
-@given(STUDIES, CALLERS, st.one_of(st.just(0), st.integers(0, 60)), st.integers(0, 60))
+@given(
+    STUDIES,
+    CALLERS,
+    st.one_of(st.just(0), st.integers(0, 60)),
+    st.integers(0, 60),
+    st.sampled_from(["", "PatientName=*&"]),
+)
 def test_a_page_is_that_part_of_everything_in_order(
     made: list[tuple[str, date | None]],
     clinics: tuple[str, ...] | None,
     offset: int,
     limit: int,
+    condition: str,
 ) -> None:
     archive = Shelf(
         {f"1.{i}": (owner, f"{day:%Y%m%d}" if day else "") for i, (owner, day) in enumerate(made)}
@@ -356,24 +387,15 @@ def test_a_page_is_that_part_of_everything_in_order(
         uid for uid, (owner, _) in archive.studies.items() if clinics is None or owner in clinics
     ]
     whole = sorted(sorted(mine), key=lambda uid: archive.studies[uid][1], reverse=True)
-    page = uids(archive.search(f"limit={limit}&offset={offset}", clinics))
+    page = uids(archive.search(f"{condition}limit={limit}&offset={offset}", clinics))
     assert page == whole[offset : offset + limit]
 
 
-def test_the_last_fence_stands_where_rows_are_found_at_once() -> None:
-    days = [f"202611{day:02}" for day in range(24, 0, -1)]
-    archive = Shelf(
-        {f"1.{n}": ("clinic-a", day) for n, day in enumerate(days)}
-        | {f"2.{n}": ("Clinic-A", day) for n, day in enumerate(days[4:])}
-    )
-    assert uids(archive.search("limit=20", ("clinic-a",))) == [f"1.{n}" for n in range(20)]
-    assert any("limit" in asked for asked in archive.asked)
-
-
-def test_a_study_whose_clinic_differs_by_case_alone_is_not_shown() -> None:
+@pytest.mark.parametrize("condition", ["", "PatientName=*"])
+def test_a_study_whose_clinic_differs_by_case_alone_is_not_shown(condition: str) -> None:
     archive = Shelf({"1.1": ("clinic-a", ""), "1.2": ("Clinic-A", ""), "1.3": ("", "")})
-    assert uids(archive.search("", ("clinic-a",))) == ["1.1"]
-    assert set(uids(archive.search("", None))) == {"1.1", "1.2", "1.3"}
+    assert uids(archive.search(condition, ("clinic-a",))) == ["1.1"]
+    assert set(uids(archive.search(condition, None))) == {"1.1", "1.2", "1.3"}
 
 
 def test_no_clinic_finds_nothing_and_asks_nothing() -> None:
