@@ -44,6 +44,6 @@ in {
     + "geo $admin_network {\n    default 0;\n"
     + concatStringsSep "" (map (network: "    ${network} 1;\n") adminNetworks)
     + "}\n"
-    + "ssl_certificate ${certificate};\n"
-    + "ssl_certificate_key ${certificateKey};\n";
+    + constant "certificate" certificate
+    + constant "certificate_key" certificateKey;
 }

@@ -43,7 +43,6 @@ in {
       ${cfg.domain} = {
         email = cfg.acmeEmail;
         group = config.services.nginx.group;
-        reloadServices = ["nginx.service"];
         webroot = "/var/lib/acme/acme-challenge";
       };
     };

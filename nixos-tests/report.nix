@@ -76,7 +76,7 @@ in {
     siteConf = found.environment.etc."nginx/site.conf".text;
     acme = attrNames found.security.acme.certs;
   };
-  acme = mapAttrs (_: certificate: {inherit (certificate) group reloadServices webroot;}) config.security.acme.certs;
+  acme = mapAttrs (_: certificate: {inherit (certificate) group webroot;}) config.security.acme.certs;
   options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
   warnings = config.warnings;
   complaints = {

@@ -43,7 +43,7 @@ def up(settings: Settings) -> None:
     tls = certificate.ensure_certificate(settings)
     files.write_if_changed(
         settings.data_dir / "config" / "site.conf",
-        site_conf(settings, own_authority=tls.own_authority),
+        site_conf(settings, trusted=tls.trusted),
     )
     files.write_if_changed(
         settings.data_dir / "config" / "alertmanager.json",

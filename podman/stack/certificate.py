@@ -1,8 +1,11 @@
-"""nginx's certificate: the operator's own, or one that the stack's own authority signs."""
+"""nginx's certificate: the operator's own, or one that the stack's own authority signs.
+
+nginx reads it at each handshake, so that a renewed one needs no restart: chain and key are one file, exchanged at once.
+"""
 
 from __future__ import annotations
 
-import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +16,18 @@ from stack.shell import CommandError, attempt, say
 if TYPE_CHECKING:
     from stack.settings import Settings
 
+FOLDER, FILE = "tls/nginx", "server.pem"
+LIFETIME_DAYS = 397
 RENEW_BEFORE_S = 30 * 86400
 _NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Where nginx's certificate chain and key lie on the host, and whether an own authority signed it."""
+    """Where nginx's certificate chain lies on the host, its key behind it, and whether browsers trust it."""
 
-    chain: Path
-    key: Path
-    own_authority: bool
+    path: Path
+    trusted: bool
 
 
 def openssl(words: str, **values: str | Path) -> str:
@@ -63,42 +67,45 @@ def belong_together(chain: Path, key: Path) -> bool:
     return public == openssl("pkey -in {key} -pubout", key=key)
 
 
+def is_trusted(chain: Path) -> bool:
+    """Whether an authority that this machine trusts signed a certificate, by the chain that comes with it."""
+    return attempt(["openssl", "verify", "-untrusted", str(chain), str(chain)]).returncode == 0
+
+
+def served(settings: Settings) -> Path:
+    """Return where the file that nginx reads lies on the host."""
+    return settings.data_dir / FOLDER / FILE
+
+
 def ensure_certificate(settings: Settings) -> Certificate:
     """Copy the operator's certificate for nginx, or make one of the stack's own authority."""
-    folder = settings.data_dir / "tls"
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    own = not settings.values["TLS_CERTIFICATE"]
-    result = Certificate(folder / "server.crt", folder / "server.key", own)
-    if not own:
-        for source, target in (
-            ("TLS_CERTIFICATE_KEY", result.key),
-            ("TLS_CERTIFICATE", result.chain),
-        ):
-            text = Path(settings.values[source]).read_text()
-            if not target.exists() or target.read_text() != text:
-                write_private(target, text, UIDS["nginx"])
-    elif not _usable(result, settings.host_name, folder / "ca.crt"):
+    path, folder = served(settings), settings.data_dir / "tls"
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if settings.values["TLS_CERTIFICATE"]:
+        names = ("TLS_CERTIFICATE", "TLS_CERTIFICATE_KEY")
+        # A file need not end with a line's end.
+        text = "\n".join(Path(settings.values[name]).read_text() for name in names)
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text, UIDS["nginx"])
+        return Certificate(path, is_trusted(path))
+    if not _usable(path, settings.host_name, folder / "ca.crt"):
         say(
             f"certificate: making one for {settings.host_name}; browsers trust it once {folder}/ca.crt is installed"
         )
-        _sign(result, settings.host_name, folder)
-    return result
+        _sign(path, settings.host_name, folder)
+    return Certificate(path, trusted=False)
 
 
-def _usable(certificate: Certificate, name: str, authority: Path) -> bool:
-    there = certificate.chain.exists() and certificate.key.exists() and authority.exists()
-    if (
-        not there
-        or ends_within(certificate.chain, RENEW_BEFORE_S)
-        or not names_host(certificate.chain, name)
-    ):
+def _usable(path: Path, name: str, authority: Path) -> bool:
+    there = path.exists() and authority.exists()
+    if not there or ends_within(path, RENEW_BEFORE_S) or not names_host(path, name):
         return False
     # An operator's certificate that is no longer set is not ours to go on using.
-    verified = attempt(["openssl", "verify", "-CAfile", str(authority), str(certificate.chain)])
-    return verified.returncode == 0 and belong_together(certificate.chain, certificate.key)
+    verified = attempt(["openssl", "verify", "-CAfile", str(authority), str(path)])
+    return verified.returncode == 0 and belong_together(path, path)
 
 
-def _sign(certificate: Certificate, name: str, folder: Path) -> None:
+def _sign(path: Path, name: str, folder: Path) -> None:
     authority, authority_key = folder / "ca.crt", folder / "ca.key"
     if not authority.exists():
         openssl(
@@ -109,19 +116,18 @@ def _sign(certificate: Certificate, name: str, folder: Path) -> None:
         )
         authority_key.chmod(0o400)
         authority.chmod(0o444)
-    chain, key = folder / "server.crt.part", folder / "server.key.part"
-    openssl(
-        f"req -x509 {_NEW_KEY} -CA {{authority}} -CAkey {{authority_key}} -keyout {{key}} -out {{out}} -days 397"
-        " -subj /CN={name} -addext subjectAltName={kind}:{name}"
-        " -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth",
-        authority=authority,
-        authority_key=authority_key,
-        key=key,
-        out=chain,
-        kind="IP" if is_address(name) else "DNS",
-        name=name,
-    )
-    for part, target in ((key, certificate.key), (chain, certificate.chain)):
-        os.chown(part, UIDS["nginx"], UIDS["nginx"])
-        part.chmod(0o400)
-        part.rename(target)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        key, chain = Path(made) / "key", Path(made) / "chain"
+        openssl(
+            f"req -x509 {_NEW_KEY} -CA {{authority}} -CAkey {{authority_key}} -keyout {{key}} -out {{out}}"
+            f" -days {LIFETIME_DAYS}"
+            " -subj /CN={name} -addext subjectAltName={kind}:{name}"
+            " -addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=serverAuth",
+            authority=authority,
+            authority_key=authority_key,
+            key=key,
+            out=chain,
+            kind="IP" if is_address(name) else "DNS",
+            name=name,
+        )
+        write_private(path, chain.read_text() + key.read_text(), UIDS["nginx"])

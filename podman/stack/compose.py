@@ -92,8 +92,8 @@ def inputs(settings: Settings, service: str) -> list[Path]:
     if not block:
         message = f"{COMPOSE_FILE} has no service {service}"
         raise CommandError(message)
-    # Of what lies in DATA_DIR only what was written for services to read; the rest is theirs, terabytes of it.
-    written = r"\./|\.\./|\$\{DATA_DIR\}/(?:config|tls)/"
+    # Of what lies in DATA_DIR only what was written for services to read at start; the rest is theirs, terabytes of it.
+    written = r"\./|\.\./|\$\{DATA_DIR\}/config/"
     mounted = re.findall(rf"^      - ((?:{written})\S+?):\S+:ro$", block, re.MULTILINE)
     mounted += re.findall(r"^    env_file: \[(\S+)\]$", block, re.MULTILINE)
     paths = [Path(m.replace("${DATA_DIR}", str(settings.data_dir))) for m in mounted]

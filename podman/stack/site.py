@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stack.certificate import FILE
+
 if TYPE_CHECKING:
     from stack.settings import Settings
+
+CERTIFICATE = f"/etc/nginx/tls/{FILE}"
 
 # A browser that has once seen this refuses plain HTTP and untrusted certificates for a year.
 STRICT_TRANSPORT = "max-age=31536000"
 
 
-def site_conf(settings: Settings, *, own_authority: bool) -> str:
+def site_conf(settings: Settings, *, trusted: bool) -> str:
     """Return the text; strict transport only where browsers trust the certificate."""
     networks = "".join(f"    {network} 1;\n" for network in settings.admin_networks())
     return (
         "# What differs from site to site; written from the settings.\n"
         + _constant("public_url", settings.public_url)
         + _constant("public_authority", settings.public_authority)
-        + _constant("strict_transport_security", "" if own_authority else STRICT_TRANSPORT)
+        + _constant("strict_transport_security", STRICT_TRANSPORT if trusted else "")
         + f"geo $admin_network {{\n    default 0;\n{networks}}}\n"
-        + "ssl_certificate /etc/nginx/tls/server.crt;\n"
-        + "ssl_certificate_key /run/secrets/server.key;\n"
+        + _constant("certificate", CERTIFICATE)
+        + _constant("certificate_key", CERTIFICATE)
     )
 
 

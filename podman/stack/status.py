@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from stack import health
+from stack.certificate import served
 from stack.compose import services
 from stack.shell import attempt, say
 
@@ -96,7 +97,7 @@ def _certificate(settings: Settings) -> bool:
             "openssl",
             "x509",
             "-in",
-            str(settings.data_dir / "tls" / "server.crt"),
+            str(served(settings)),
             "-noout",
             "-enddate",
         ]

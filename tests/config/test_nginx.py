@@ -17,9 +17,9 @@ import pytest
 import requests
 from access_audit.spool import parse
 from harness import stack as stacks
-from harness.raw import exchange, first, request, statuses
+from harness.raw import connection, exchange, first, request, serial, statuses
 from harness.wait import wait_until
-from stack.certificate import ensure_certificate
+from stack.certificate import ensure_certificate, served
 from stack.credentials import UIDS
 from stack.settings import PODMAN_DIR, load
 from stack.shell import attempt, podman
@@ -137,14 +137,13 @@ def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
     settings = load(stacks.temporary_copy(stacks.TESTS / "stack.env", **changes))
     certificate = ensure_certificate(settings)
     site = data_dir / "site.conf"
-    site.write_text(site_conf(settings, own_authority=True))
+    site.write_text(site_conf(settings, trusted=False))
     mounts = {
         NGINX / "nginx.conf": "/etc/nginx/nginx.conf",
         NGINX / "includes": "/etc/nginx/includes",
         PODMAN_DIR / "ohif": "/etc/ohif",
         site: "/etc/nginx/site.conf",
-        certificate.chain: "/etc/nginx/tls/server.crt",
-        certificate.key: "/run/secrets/server.key",
+        certificate.path.parent: "/etc/nginx/tls",
         data_dir / "acme-challenge": "/var/lib/acme/acme-challenge",
     }
     challenge = data_dir / "acme-challenge/.well-known/acme-challenge"
@@ -259,6 +258,20 @@ def test_plain_http_and_other_host_names_are_sent_to_the_public_address(front: F
     assert [(a.status_code, a.headers["Location"]) for a in (plain, other)] == [
         (307, f"{front.url}/viewer?a=b")
     ] * 2
+
+
+def test_a_renewed_certificate_is_served_at_once_and_open_connections_stay(
+    front: Front, data_dir: Path, ports: tuple[int, int]
+) -> None:
+    changes = {"DATA_DIR": str(data_dir), "PUBLIC_URL": f"https://localhost:{ports[1]}"}
+    settings = load(stacks.temporary_copy(stacks.TESTS / "stack.env", **changes))
+    before = serial(front.url)
+    with connection(front.url, str(front.session.verify)) as opened:
+        served(settings).unlink()
+        ensure_certificate(settings)
+        assert serial(front.url) != before
+        opened.sendall(request(front.url, "GET /auth/"))
+        assert statuses(opened.recv(1 << 16)) == [404]
 
 
 def test_a_certificate_authority_finds_its_proof_over_plain_http_and_nothing_else(

@@ -14,7 +14,7 @@ from stack.compose import ADDITIONS, COMPOSE_FILE
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
-from stack.site import STRICT_TRANSPORT, site_conf
+from stack.site import CERTIFICATE, STRICT_TRANSPORT, site_conf
 
 if TYPE_CHECKING:
     from harness.nix import Nix
@@ -142,8 +142,8 @@ def test_postgresqls_and_keycloaks_settings_are_read_whole(nix: Nix) -> None:
         assert read == expected
 
 
-@pytest.mark.parametrize("own_authority", [False, True])
-def test_both_forms_write_the_same_site_conf(nix: Nix, *, own_authority: bool) -> None:
+@pytest.mark.parametrize("trusted", [False, True])
+def test_both_forms_write_the_same_site_conf(nix: Nix, *, trusted: bool) -> None:
     env_file = stacks.temporary_copy(
         stacks.TESTS / "stack.env",
         PUBLIC_URL="https://pacs.example.org",
@@ -151,18 +151,18 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, *, own_authority: bool) -
     )
     settings = load(env_file)
     env_file.unlink()
-    strict = "" if own_authority else STRICT_TRANSPORT
+    strict = STRICT_TRANSPORT if trusted else ""
     written = nix.evaluate(
         f"""({LIBRARY}).siteConf {{
           adminNetworks = ["192.168.7.0/24" "10.0.0.0/8"];
-          certificate = "/etc/nginx/tls/server.crt";
-          certificateKey = "/run/secrets/server.key";
+          certificate = "{CERTIFICATE}";
+          certificateKey = "{CERTIFICATE}";
           publicAuthority = "pacs.example.org";
           publicUrl = "https://pacs.example.org";
           strictTransport = "{strict}";
         }}"""
     )
-    assert written == site_conf(settings, own_authority=own_authority)
+    assert written == site_conf(settings, trusted=trusted)
 
 
 def test_a_file_that_a_module_reads_is_the_one_that_compose_shows() -> None:

@@ -9,6 +9,8 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cryptography.x509 import load_pem_x509_certificate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -27,6 +29,14 @@ def connection(url: str, ca_file: Path | str | None) -> Iterator[ssl.SSLSocket]:
         context.wrap_socket(plain, server_hostname=host) as connected,
     ):
         yield connected
+
+
+def serial(url: str) -> str:
+    """Return the serial number of the certificate that is served now, whoever signed it."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or 443)
+    text = ssl.get_server_certificate(address, timeout=TIMEOUT_S)
+    return hex(load_pem_x509_certificate(text.encode()).serial_number)
 
 
 def exchange(url: str, ca_file: Path | str | None, sent: bytes) -> bytes:

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from harness.drop import drop_files
 from harness.people import form_action, open_login_form
-from harness.stack import TOP, make
+from harness.raw import serial
+from harness.stack import TOP, make, temporary_copy
+from stack.certificate import ensure_certificate, served
+from stack.settings import load
 from stack.shell import environment, podman
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.people import People
     from harness.stack import Stack
 
@@ -44,6 +49,32 @@ def test_make_up_again_restarts_nothing(stack: Stack) -> None:
     assert len(before) == 9
     assert started(stack) == before
     assert stack.url in text
+
+
+def test_a_renewed_certificate_is_served_and_nothing_is_restarted(
+    stack: Stack, tmp_path: Path
+) -> None:
+    before, seen = started(stack), [serial(stack.url)]
+    settings = stack.podman_settings
+    elsewhere = temporary_copy(settings.env_file, DATA_DIR=str(tmp_path))
+    given = ensure_certificate(load(elsewhere)).path
+    files = {"TLS_CERTIFICATE": str(given), "TLS_CERTIFICATE_KEY": str(given)}
+    operators = temporary_copy(settings.env_file, **files)
+    try:
+        make("up", operators)
+        seen.append(serial(stack.url))
+        given.unlink()
+        ensure_certificate(load(elsewhere))
+        make("up", operators)
+        seen.append(serial(stack.url))
+    finally:
+        make("up", settings.env_file)
+    seen.append(serial(stack.url))
+    served(settings).unlink()
+    make("up", settings.env_file)
+    seen.append(serial(stack.url))
+    assert len(set(seen)) == len(seen)
+    assert started(stack) == before
 
 
 def test_status_is_well_until_an_import_fails_and_says_which(stack: Stack, people: People) -> None:

@@ -184,9 +184,9 @@ def _certificate(bridge: Bridge, folder: Path) -> None:
         env.write(f"PUBLIC_URL=https://localhost\nDATA_DIR={folder}\n")
         env.flush()
         made = ensure_certificate(load(Path(env.name)))
-    for source, name in ((made.chain, "server.crt"), (made.key, "server.key")):
+    for name in ("server.crt", "server.key"):
         # For everyone: the users are made at the first start only.
-        bridge.write(f"/etc/tls/{name}", source.read_text())
+        bridge.write(f"/etc/tls/{name}", made.path.read_text())
 
 
 def remove(appliance: Appliance) -> None:

@@ -211,16 +211,15 @@ def test_only_the_front_doors_ports_are_open(example: Example) -> None:
 def test_a_certificate_comes_by_acme_or_from_the_operator(example: Example) -> None:
     assert example.get("acme", "pacs.example.org") == {
         "group": "nginx",
-        "reloadServices": ["nginx.service"],
         "webroot": "/var/lib/acme/acme-challenge",
     }
     front = (PODMAN_DIR / "nginx" / "nginx.conf").read_text()
     assert "root /var/lib/acme/acme-challenge;" in front
-    assert "ssl_certificate /var/lib/acme/pacs.example.org/fullchain.pem;" in example.content(
+    assert 'default "/var/lib/acme/pacs.example.org/fullchain.pem";' in example.content(
         "nginx/site.conf"
     )
     own = example.get("ownCertificate", "siteConf")
-    assert "ssl_certificate_key /run/secrets/pacs.key;" in str(own)
+    assert 'default "/run/secrets/pacs.key";' in str(own)
     assert example.get("ownCertificate", "acme") == []
 
 

@@ -77,7 +77,10 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
 def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_does_not(
     settings: Settings,
 ) -> None:
-    data = {f"${{DATA_DIR}}/{name}" for name in ("acme-challenge", "audit/importer", "dicom")}
+    data = {
+        f"${{DATA_DIR}}/{name}"
+        for name in ("acme-challenge", "audit/importer", "dicom", "tls/nginx")
+    }
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)
     parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
     for name in compose.services(settings):
@@ -102,13 +105,13 @@ def test_a_changed_secret_changes_the_hash_of_its_readers_only(settings: Setting
 
 def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settings) -> None:
     site = settings.data_dir / "config" / "site.conf"
-    write_if_changed(site, site_conf(settings, own_authority=True))
+    write_if_changed(site, site_conf(settings, trusted=False))
     alerts = alertmanager_json(BASE.read_text(), settings)
     write_if_changed(settings.data_dir / "config" / "alertmanager.json", alerts)
     first = snapshot(settings)
     assert first
     assert snapshot(settings) is None
-    write_if_changed(site, site_conf(settings, own_authority=False))
+    write_if_changed(site, site_conf(settings, trusted=True))
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
@@ -122,6 +125,6 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
 def test_strict_transport_is_asked_only_with_a_certificate_that_browsers_trust(
     settings: Settings,
 ) -> None:
-    assert "max-age" in site_conf(settings, own_authority=False)
-    assert "max-age" not in site_conf(settings, own_authority=True)
-    assert "https://pacs.example.org:8443" in site_conf(settings, own_authority=True)
+    assert "max-age" in site_conf(settings, trusted=True)
+    assert "max-age" not in site_conf(settings, trusted=False)
+    assert "https://pacs.example.org:8443" in site_conf(settings, trusted=False)

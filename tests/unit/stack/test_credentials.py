@@ -86,9 +86,25 @@ def test_the_own_authority_stays_while_the_certificate_follows_the_name(tmp_path
     for name in ("localhost", "pacs.example.org", "192.0.2.7"):
         env.write_text(f"DATA_DIR={tmp_path}\nPUBLIC_URL=https://{name}\n")
         certificate = ensure_certificate(load(env))
-        assert names_host(certificate.chain, name)
-        assert not names_host(certificate.chain, "elsewhere.example.org")
+        assert names_host(certificate.path, name)
+        assert not names_host(certificate.path, "elsewhere.example.org")
         authorities.add((tmp_path / "tls" / "ca.crt").read_text())
-        first = certificate.chain.read_text()
-        assert ensure_certificate(load(env)).chain.read_text() == first
+        first = certificate.path.read_text()
+        assert ensure_certificate(load(env)).path.read_text() == first
     assert len(authorities) == 1
+
+
+def test_an_operators_certificate_is_trusted_where_this_machine_knows_its_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = tmp_path / "env"
+    env.write_text(f"DATA_DIR={tmp_path}/ca\nPUBLIC_URL=https://pacs.example.org\n")
+    made = ensure_certificate(load(env))
+    assert not made.trusted
+    env.write_text(
+        f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://pacs.example.org\n"
+        f"TLS_CERTIFICATE={made.path}\nTLS_CERTIFICATE_KEY={made.path}\n"
+    )
+    assert not ensure_certificate(load(env)).trusted
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca/tls/ca.crt"))
+    assert ensure_certificate(load(env)).trusted

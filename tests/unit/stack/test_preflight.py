@@ -81,12 +81,12 @@ def test_a_certificate_for_another_name_or_a_foreign_key_is_refused(tmp_path: Pa
     def own(name: str, key: Path) -> list[str]:
         lines = (
             f"PUBLIC_URL=https://{name}",
-            f"TLS_CERTIFICATE={made[0].chain}",
+            f"TLS_CERTIFICATE={made[0].path}",
             f"TLS_CERTIFICATE_KEY={key}",
         )
         return preflight.problems(settings(tmp_path, *lines))
 
-    assert own("pacs.example.org", made[0].key) == []
-    assert "is not for other.example.org" in own("other.example.org", made[0].key)[0]
-    assert "does not belong" in own("pacs.example.org", made[1].key)[0]
+    assert own("pacs.example.org", made[0].path) == []
+    assert "is not for other.example.org" in own("other.example.org", made[0].path)[0]
+    assert "does not belong" in own("pacs.example.org", made[1].path)[0]
     assert "no such file" in own("pacs.example.org", tmp_path / "absent.key")[0]
