@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 FOLDER, FILE = "tls/nginx", "server.pem"
-LIFETIME_DAYS = 397
+LIFETIME_DAYS = 365
 RENEW_BEFORE_S = 30 * 86400
 _NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
 
