@@ -17,13 +17,14 @@ import pytest
 import requests
 from access_audit.spool import parse
 from harness import stack as stacks
+from harness.headers import SECURITY_HEADERS, not_once
 from harness.raw import connection, exchange, first, request, serial, statuses
 from harness.wait import wait_until
 from stack.certificate import ensure_certificate, served
 from stack.credentials import UIDS
 from stack.settings import PODMAN_DIR, load
 from stack.shell import attempt, podman
-from stack.site import site_conf
+from stack.site import STRICT_TRANSPORT, site_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,16 +63,6 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 3000), Handler).serve_forever()
 """
 TOKEN = f"token.{secrets.token_hex(16)}"
 SEARCHED = f"Patient{secrets.token_hex(8)}"
-SECURITY_HEADERS = (
-    "Content-Security-Policy",
-    "Cross-Origin-Embedder-Policy",
-    "Cross-Origin-Opener-Policy",
-    "Cross-Origin-Resource-Policy",
-    "Permissions-Policy",
-    "Referrer-Policy",
-    "X-Content-Type-Options",
-    "X-Frame-Options",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +181,22 @@ def running(
         podman("rm", "--force", name)
 
 
+@contextmanager
+def another(
+    data_dir: Path, options: list[str], tag: str, *, trusted: bool = False, **changes: str
+) -> Iterator[Front]:
+    """Run nginx once more, with other options or settings, or as if its certificate were trusted."""
+    ports = free_ports()
+    own = {"DATA_DIR": str(data_dir), "PUBLIC_URL": f"https://localhost:{ports[1]}", **changes}
+    settings = load(stacks.temporary_copy(stacks.TESTS / "stack.env", **own))
+    site = data_dir / f"site-{ports[1]}.conf"
+    site.write_text(site_conf(settings, trusted=trusted))
+    kept = [o for o in options if not o.endswith(":/etc/nginx/site.conf:ro")]
+    kept.append(f"--volume={site}:/etc/nginx/site.conf:ro")
+    with running(data_dir, ports, kept, tag) as alone:
+        yield alone
+
+
 @pytest.fixture(scope="module")
 def front(
     data_dir: Path, ports: tuple[int, int], options: list[str], image: Callable[[str], str]
@@ -202,13 +209,7 @@ def front(
 @pytest.fixture
 def dashboards(data_dir: Path, options: list[str], image: Callable[[str], str]) -> Iterator[Front]:
     """Provide nginx with Grafana's door, and behind it a server that answers what it was asked."""
-    listening = free_ports()
-    site = data_dir / f"site-{listening[1]}.conf"
-    text = (data_dir / "site.conf").read_text()
-    site.write_text(re.sub(r"localhost:\d+", f"localhost:{listening[1]}", text))
-    own = [o for o in options if not o.endswith(":/etc/nginx/site.conf:ro")]
-    own.append(f"--volume={site}:/etc/nginx/site.conf:ro")
-    with running(data_dir, listening, [*own, *DOOR], image("nginx")) as door:
+    with another(data_dir, [*options, *DOOR], image("nginx")) as door:
         beside = f"{door.container}-grafana"
         podman(
             *("run", "--detach", f"--name={beside}", f"--network=container:{door.container}"),
@@ -436,7 +437,7 @@ def test_a_page_of_grafana_has_its_own_policy_and_the_other_headers_of_every_ans
     assert page.headers["Content-Security-Policy"] == "script-src 'nonce-signed'"
     assert other.headers["Content-Security-Policy"].startswith("default-src 'none';")
     for answer in (page, other):
-        assert [name for name in SECURITY_HEADERS if name not in answer.headers] == []
+        assert not_once(answer) == []
         assert answer.headers["X-Frame-Options"] == "DENY"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "same-origin"
@@ -500,13 +501,47 @@ def test_a_missing_slash_is_added_at_the_public_address(front: Front, path: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/x.js", "/auth/", "/dicom-web/studies", "/grafana/", "/dicom-web//studies"]
+    ("line", "headers", "status"),
+    [
+        ("GET /a b", (), 400),
+        ("GET /../x", (), 400),
+        ("GET /dicom-web//studies", (), 400),
+        ("GET /dicom-web/studies", (), 401),
+        ("GET /auth/", (), 404),
+        ("GET /grafana/", (), 404),
+        ("POST /", (), 405),
+        ("TRACE /", (), 405),
+        ("GET /wado", (f"Authorization: Bearer {TOKEN}", "Content-Length: 1"), 413),
+        (f"GET /{'a' * (16 << 10)}", (), 414),
+        ("GET /", (f"X: {'a' * (16 << 10)}",), 431),
+        ("GET /", ("Transfer-Encoding: x",), 501),
+        ("GET /", (), 503),
+        ("GET /x.js", (), 503),
+        ("GET /auth/resources/x", (), 503),
+        ("GET /dicom-web/studies", (f"Authorization: Bearer {TOKEN}",), 503),
+    ],
+    ids=lambda value: str(value)[:40],
 )
-def test_every_answer_has_the_security_headers_once(front: Front, path: str) -> None:
-    headers = front.get(path).headers
-    assert [name for name in SECURITY_HEADERS if name not in headers] == []
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert "Strict-Transport-Security" not in headers, "the certificate is of our own authority"
+def test_every_error_has_the_security_headers_once(
+    front: Front, line: str, headers: tuple[str, ...], status: int
+) -> None:
+    answer = exchange(front.url, str(front.session.verify), request(front.url, line, *headers))
+    assert statuses(answer) == [status]
+    names = [line.partition(b":")[0].decode().lower() for line in answer.split(b"\r\n")]
+    assert [n for n in SECURITY_HEADERS if names.count(n.lower()) != 1] == []
+    assert "strict-transport-security" not in names, "the certificate is of our own authority"
+
+
+def test_strict_transport_is_asked_over_tls_only(
+    data_dir: Path, options: list[str], image: Callable[[str], str]
+) -> None:
+    with another(data_dir, options, image("nginx"), trusted=True) as trusted:
+        assert trusted.get("/auth/").headers["Strict-Transport-Security"] == STRICT_TRANSPORT
+        assert trusted.get("/x").headers["Strict-Transport-Security"] == STRICT_TRANSPORT
+        plain = trusted.session.get(trusted.plain_url, allow_redirects=False, timeout=10)
+        assert plain.status_code == 307
+        assert not_once(plain) == []
+        assert "Strict-Transport-Security" not in plain.headers
 
 
 def test_neither_tokens_nor_queries_nor_referrers_reach_the_log(front: Front) -> None:
@@ -563,16 +598,9 @@ def test_what_is_no_request_to_the_archive_is_no_line_for_the_auditor(front: Fro
 def test_a_line_that_cannot_be_written_stops_nobody(
     data_dir: Path, options: list[str], image: Callable[[str], str]
 ) -> None:
-    listening = free_ports()
-    site = data_dir / f"site-{listening[1]}.conf"
-    text = (data_dir / "site.conf").read_text()
-    site.write_text(re.sub(r"localhost:\d+", f"localhost:{listening[1]}", text))
-    own = [o for o in options if not o.endswith((":/etc/nginx/site.conf:ro", "/nginx-audit"))]
-    own += [
-        f"--volume={site}:/etc/nginx/site.conf:ro",
-        "--tmpfs=/var/log/nginx-audit:size=8k,mode=0777",
-    ]
-    with running(data_dir, listening, own, image("nginx")) as cramped:
+    own = [o for o in options if not o.endswith("/nginx-audit")]
+    own.append("--tmpfs=/var/log/nginx-audit:size=8k,mode=0777")
+    with another(data_dir, own, image("nginx")) as cramped:
         asked = f"?PatientName={SEARCHED}"
         answers = [cramped.get(f"/dicom-web/studies/1.{n}{asked}").status_code for n in range(200)]
         assert set(answers) == {401}
