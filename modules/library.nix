@@ -36,6 +36,7 @@ in {
     publicAuthority,
     publicUrl,
     strictTransport,
+    trustedProxies,
   }:
     "# What differs from site to site; written from the settings.\n"
     + constant "public_url" publicUrl
@@ -44,6 +45,7 @@ in {
     + "geo $admin_network {\n    default 0;\n"
     + concatStringsSep "" (map (network: "    ${network} 1;\n") adminNetworks)
     + "}\n"
+    + concatStringsSep "" (map (network: "set_real_ip_from ${network};\n") trustedProxies)
     + constant "certificate" certificate
     + constant "certificate_key" certificateKey;
 }

@@ -49,6 +49,12 @@ in {
       example = ["127.0.0.0/8" "192.168.7.0/24"];
       description = "Networks from which Keycloak's admin console opens.";
     };
+    trustedProxies = mkOption {
+      type = listOf str;
+      default = [];
+      example = ["192.0.2.0/24"];
+      description = "Proxies or a CDN in front of this host, whose X-Forwarded-For says who the client is.";
+    };
     interfaces = mkOption {
       type = listOf str;
       default = [];

@@ -81,11 +81,12 @@ class Settings:
         """Upper half of a network: for containers without a fixed address."""
         return str(list(ipaddress.ip_network(self.values[f"{network}_SUBNET"]).subnets())[1])
 
-    def admin_networks(self) -> list[str]:
-        """Return the networks that may administer; this machine's own requests come from Podman's bridge."""
+    def networks(self, key: str) -> list[str]:
+        """Return the networks of a setting; this machine's own requests come from Podman's bridge."""
         own = ipaddress.ip_network(self.values["FRONTEND_SUBNET"])
-        listed = [item.strip() for item in self.values["ADMIN_NETWORKS"].split(",") if item.strip()]
-        return [*listed, str(own)] if "127.0.0.0/8" in listed else listed
+        listed = [item.strip() for item in self.values[key].split(",") if item.strip()]
+        is_own = any(ipaddress.ip_network(network).is_loopback for network in listed)
+        return [*listed, str(own)] if is_own else listed
 
 
 def default_public_url(https_port: int) -> str:
@@ -149,6 +150,7 @@ _MAILBOX = r'[^@\s,<>"]+@[^@\s,<>"]+'
 _PORT = (_is_port, "a port number")
 _POSITIVE = (_is_positive, "a whole number above 0")
 _NETWORK = (_is_container_network, "an IPv4 network of /24 or larger, such as 172.28.0.0/16")
+_NETWORKS = (_are_networks, "networks such as 192.168.7.0/24, separated by commas")
 _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "PUBLIC_URL": (
         _matches(r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"),
@@ -173,7 +175,8 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "FRONTEND_SUBNET": _NETWORK,
     "BACKEND_SUBNET": _NETWORK,
     "EGRESS_SUBNET": _NETWORK,
-    "ADMIN_NETWORKS": (_are_networks, "networks such as 192.168.7.0/24, separated by commas"),
+    "ADMIN_NETWORKS": _NETWORKS,
+    "TRUSTED_PROXIES": _NETWORKS,
 }
 
 

@@ -17,13 +17,15 @@ STRICT_TRANSPORT = "max-age=31536000"
 
 def site_conf(settings: Settings, *, trusted: bool) -> str:
     """Return the text; strict transport only where browsers trust the certificate."""
-    networks = "".join(f"    {network} 1;\n" for network in settings.admin_networks())
+    networks = "".join(f"    {network} 1;\n" for network in settings.networks("ADMIN_NETWORKS"))
+    proxies = settings.networks("TRUSTED_PROXIES")
     return (
         "# What differs from site to site; written from the settings.\n"
         + _constant("public_url", settings.public_url)
         + _constant("public_authority", settings.public_authority)
         + _constant("strict_transport_security", STRICT_TRANSPORT if trusted else "")
         + f"geo $admin_network {{\n    default 0;\n{networks}}}\n"
+        + "".join(f"set_real_ip_from {network};\n" for network in proxies)
         + _constant("certificate", CERTIFICATE)
         + _constant("certificate_key", CERTIFICATE)
     )

@@ -610,6 +610,69 @@ def test_a_line_that_cannot_be_written_stops_nobody(
         assert SEARCHED not in cramped.log()
 
 
+def client(nginx: Front, **headers: str) -> str:
+    """Return whom the audit takes for the client of a request with these headers."""
+    path = f"/wado/{secrets.token_hex(8)}"
+    nginx.get(path, **headers)
+    (asked,) = nginx.audited(path)
+    return asked.client
+
+
+@pytest.fixture
+def behind(
+    front: Front, data_dir: Path, options: list[str], image: Callable[[str], str]
+) -> Iterator[Front]:
+    """Provide nginx behind a proxy that it trusts: whoever connects from this machine."""
+    own = client(front)
+    with another(
+        data_dir, options, image("nginx"), TRUSTED_PROXIES=own, ADMIN_NETWORKS=own
+    ) as alone:
+        yield alone
+
+
+CONSOLE = "/auth/admin/dicom/console/"
+CLAIMS = ("x-forwarded-for", "x-real-ip", "client-ip", "cf-connecting-ip", "true-client-ip")
+
+
+def test_what_a_client_claims_of_its_address_changes_nothing(front: Front) -> None:
+    own = client(front)
+    for name in CLAIMS:
+        for claimed in ("192.0.2.7", "127.0.0.1", f"192.0.2.7, {own}"):
+            assert client(front, **{name: claimed}) == own
+    assert client(front, forwarded="for=192.0.2.7;host=x;proto=https") == own
+    assert front.get(CONSOLE, **{"x-forwarded-for": "127.0.0.1"}).status_code == 404
+
+
+def test_behind_a_trusted_proxy_the_client_is_the_last_that_no_proxy_is(behind: Front) -> None:
+    own = client(behind)
+    for claimed, taken in (
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("127.0.0.1, 192.0.2.7", "192.0.2.7"),
+        (f"192.0.2.7, {own}", "192.0.2.7"),
+        ("192.0.2.7, unknown", own),
+        ("unknown", own),
+        ("", own),
+    ):
+        assert client(behind, **{"x-forwarded-for": claimed}) == taken
+    for name in CLAIMS[1:]:
+        assert client(behind, **{name: "192.0.2.7"}) == own
+
+
+def test_behind_a_trusted_proxy_networks_and_limits_are_the_clients(behind: Front) -> None:
+    # Keycloak is down here.
+    assert behind.get(CONSOLE).status_code == 503
+    assert behind.get(CONSOLE, **{"x-forwarded-for": "192.0.2.7"}).status_code == 404
+
+    def guess(address: str) -> int:
+        path = "/auth/realms/dicom/login-actions/authenticate"
+        headers = {"x-forwarded-for": address}
+        return behind.get(path, method="POST", **headers).status_code
+
+    assert [guess("192.0.2.8") for _ in range(40)][-1] == 429
+    assert guess("192.0.2.9") == 503
+
+
 def test_a_guesser_of_passwords_is_slowed_down(front: Front) -> None:
     guesses = [
         front.get("/auth/realms/dicom/login-actions/authenticate", method="POST") for _ in range(40)

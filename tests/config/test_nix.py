@@ -148,6 +148,7 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, *, trusted: bool) -> None
         stacks.TESTS / "stack.env",
         PUBLIC_URL="https://pacs.example.org",
         ADMIN_NETWORKS="192.168.7.0/24,10.0.0.0/8",
+        TRUSTED_PROXIES="192.0.2.0/24, 2001:db8::/32",
     )
     settings = load(env_file)
     env_file.unlink()
@@ -160,6 +161,7 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, *, trusted: bool) -> None
           publicAuthority = "pacs.example.org";
           publicUrl = "https://pacs.example.org";
           strictTransport = "{strict}";
+          trustedProxies = ["192.0.2.0/24" "2001:db8::/32"];
         }}"""
     )
     assert written == site_conf(settings, trusted=trusted)

@@ -48,6 +48,7 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("BACKEND_SUBNET=10.0.0.1/8", "BACKEND_SUBNET"),
         ("BACKEND_SUBNET=10.0.0.0/28", "BACKEND_SUBNET"),
         ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
+        ("TRUSTED_PROXIES=192.0.2.1/24", "TRUSTED_PROXIES"),
         ("OBSERVABILITY=embedded", "OBSERVABILITY"),
         ("TLS_CERTIFICATE=/x.crt", "TLS_CERTIFICATE"),
         ("COLDOWN_S=5", "COLDOWN_S"),
@@ -70,3 +71,10 @@ def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
         if n.startswith(("IMAGE_", "INPUTS_")) or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY"))
     }
     assert named - derived <= read_env(DEFAULTS).keys()
+
+
+def test_this_machine_is_podmans_bridge_too_where_networks_are_listed(tmp_path: Path) -> None:
+    lines = "FRONTEND_SUBNET=172.28.0.0/16\nADMIN_NETWORKS=192.0.2.0/24\nTRUSTED_PROXIES=127.0.0.1, ::1\n"
+    settings = load(write(tmp_path, lines))
+    assert settings.networks("ADMIN_NETWORKS") == ["192.0.2.0/24"]
+    assert settings.networks("TRUSTED_PROXIES") == ["127.0.0.1", "::1", "172.28.0.0/16"]
