@@ -130,7 +130,9 @@ def refuse(output: orthanc.RestOutput, denial: rules.Deny) -> None:
     output.SetHttpHeader("Cache-Control", "no-store")
     output.SetHttpHeader("Content-Type", "application/json")
     body = {"status": denial.status, "error": denial.reason}
-    output.SendHttpStatus(denial.status, json.dumps(body).encode())
+    # Orthanc knows no 429: nginx makes one of this.
+    status = HTTPStatus.LOCKED if denial == rules.TOO_MANY else denial.status
+    output.SendHttpStatus(status, json.dumps(body).encode())
 
 
 @dataclass(frozen=True, slots=True)

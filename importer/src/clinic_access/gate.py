@@ -7,6 +7,7 @@ from hashlib import sha256
 from clinic_access import rules
 from clinic_access.cache import ExpiringCache
 from clinic_access.keys import KeyRing, KeysUnavailableError
+from clinic_access.pace import Pace
 from clinic_access.routes import WADO_URI, Access, Pairs, Route, inner_path, parse, query_pairs
 from clinic_access.rules import Deny
 from clinic_access.tokens import Caller, Kind, TokenRefusedError, UnknownKeyError, verify
@@ -43,22 +44,27 @@ class Collaborators:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Decides; its only state is caches that expire by time."""
+    """Decides; its only state is what expires by time: caches, and how much each person has read."""
 
     issuer: str
     keys: KeyRing
     ask: Collaborators
     tokens: ExpiringCache[bytes, Caller] = field(init=False)
     owners: ExpiringCache[str, str] = field(init=False)
+    pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the caches on the clock that was given."""
+        """Make the state on the clock that was given."""
         clock = self.ask.monotonic_s
         object.__setattr__(self, "tokens", ExpiringCache(MAX_TOKENS, clock))
         object.__setattr__(self, "owners", ExpiringCache(MAX_OWNERS, clock))
+        object.__setattr__(self, "pace", Pace(clock))
 
     def decide(self, request: Request) -> Deny | None:
-        """Deny, or allow by None. The archive's own errors pass through."""
+        """Deny, or allow by None and count it. The archive's own errors pass through."""
+        return self._judge(request, self.pace.take)
+
+    def _judge(self, request: Request, is_in_pace: Callable[[str], bool]) -> Deny | None:
         route = _route(request)
         if route and _open_to_all(route, request):
             return None
@@ -74,7 +80,11 @@ class Gate:
         owner = None
         if route.study and rules.may(caller, route.access) and rules.needs_owner(caller, route):
             owner = self._owner(route.study)
-        return rules.decide(caller, route, owner)
+        denial = rules.decide(caller, route, owner)
+        is_somebody = caller.kind is Kind.PERSON and _is_forwarded(request)
+        if denial is None and is_somebody and not is_in_pace(caller.subject):
+            return rules.TOO_MANY
+        return denial
 
     def explain(self, request: Request) -> Deny:
         """Say why the request that nginx names in two headers was refused."""
@@ -88,7 +98,7 @@ class Gate:
         path = inner_path(method, uri)
         original = Request(method, path, query, request.headers, request.address)
         # What is allowed by now was refused before for a reason that has passed.
-        return self.decide(original) or rules.ARCHIVE_MISSING
+        return self._judge(original, self.pace.allows) or rules.ARCHIVE_MISSING
 
     def caller(self, headers: Mapping[str, str]) -> Caller | Deny:
         """Return whom the request's bearer token speaks for (RFC 6750 2.1)."""

@@ -42,6 +42,7 @@ ABSENT = Deny(404, _ABSENT_REASON)
 NO_ROUTE = Deny(404, _ABSENT_REASON)
 NO_TOKEN = Deny(401, "no bearer token")
 FORBIDDEN = Deny(403, "role does not allow this")
+TOO_MANY = Deny(429, "too many requests of this person")
 KEYS_MISSING = Deny(503, "identity provider not available")
 ARCHIVE_MISSING = Deny(503, "archive not available")
 

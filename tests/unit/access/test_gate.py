@@ -11,6 +11,7 @@ import pytest
 from clinic_access.cache import ExpiringCache
 from clinic_access.gate import OWNER_LIFETIME_S, TOKEN_LIFETIME_S, Collaborators, Gate, Request
 from clinic_access.keys import LIFETIME_S, MIN_INTERVAL_S, KeyRing, KeysUnavailableError
+from clinic_access.pace import PAUSE_S, READS_AT_ONCE
 from clinic_access.rules import Deny
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import example, given
@@ -382,3 +383,37 @@ def test_a_cache_forgets_by_time_and_by_number() -> None:
     assert [cache.get(key) for key in range(5)] == [None, None, 4, 9, 16]
     now[0] = 10
     assert [cache.get(key) for key in range(5)] == [None] * 5
+
+
+def test_who_reads_too_fast_from_outside_is_told_so_whatever_token_comes_next() -> None:
+    world = World()
+    gate = world.gate()
+
+    def outside(token: str, path: str = STUDY) -> Request:
+        return ask(token, path, x_forwarded_for="192.0.2.7", x_original_uri=STUDY)
+
+    allowed = [gate.decide(outside(world.token())) for _ in range(10)]
+    assert allowed == [None] * 10
+    first, other = world.token(), world.token(sub="22")
+    while (denial := gate.decide(outside(first))) is None:
+        pass
+    assert denial.status == 429
+    later = world.token(jti="another")
+    assert status(gate.decide(outside(later))) == 429
+    assert gate.explain(outside(later, "/clinic-access/refusal")) == denial
+    # A refusal for another reason stays what it is.
+    elsewhere = ask(later, x_forwarded_for="192.0.2.7", x_original_uri="/dicom-web/studies/9")
+    assert gate.explain(elsewhere).status == 404
+    assert gate.decide(outside(other)) is None
+    # On the backend services ask.
+    assert gate.decide(ask(later)) is None
+    world.now_s += PAUSE_S
+    assert gate.decide(outside(world.token())) is None
+
+
+def test_what_is_refused_counts_for_nothing() -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    refused = ask(token, "/dicom-web/studies/9", x_forwarded_for="192.0.2.7")
+    assert {status(gate.decide(refused)) for _ in range(READS_AT_ONCE + 1)} == {404}
+    assert gate.decide(ask(token, x_forwarded_for="192.0.2.7")) is None
