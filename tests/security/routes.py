@@ -19,7 +19,10 @@ CALLERS = (
     "admin-x",
     "importer",
     "monitoring",
+    "auditor",
 )
+# Whose token is none for the archive: the auditor's is for Keycloak's events alone.
+STRANGERS = ("expired", "other realm", "auditor")
 OBJECTS = ("own", "other", "unowned", "absent")
 
 # What a cell's word means: a status, and what the answer says in its body.
@@ -31,8 +34,9 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "403": (403, '"role does not allow this"'),
     "404": (404, '"There is nothing here."'),
     "405": (405, '"This can only be read; studies are stored at /dicom-web/studies and '),
-    # By the importer: not a technician, and a UID that another clinic holds (PS3.18 I.2.2).
+    # By the importer: not a technician, not of the archive at all, and a UID that another clinic holds (PS3.18 I.2.2).
     "closed": (403, '"This account stores nothing."'),
+    "stranger": (401, '"This account stores nothing."'),
     "held": (409, '"00081197": {"vr": "US", "Value": [272]}'),
     # As a page for people.
     "viewer": (200, "<title>"),
@@ -86,6 +90,7 @@ RETRIEVE = policy("""
     admin-x:      200 200 200 404
     importer:     403 403 403 403
     monitoring:   403 403 403 403
+    auditor:      401 401 401 401
 """)
 NUMBERLESS = {c: tuple(w.replace("200", "400") for w in words) for c, words in RETRIEVE.items()}
 # A search of an absent study finds nothing, and so does one of what is another clinic's.
@@ -100,6 +105,7 @@ SEARCH = policy("""
     admin-x:      200  200  200  none
     importer:     403  403  403  403
     monitoring:   403  403  403  403
+    auditor:      401  401  401  401
 """)
 STORE = policy("""
     nobody:       401    401    401    401
@@ -112,6 +118,7 @@ STORE = policy("""
     admin-x:      closed closed closed closed
     importer:     closed closed closed closed
     monitoring:   closed closed closed closed
+    auditor:      stranger stranger stranger stranger
 """)
 # Orthanc's own routes, by its own identifiers: for admins, and those that are nobody's from outside.
 NATIVE = policy("""
@@ -125,6 +132,7 @@ NATIVE = policy("""
     admin-x:      200 200 200 404
     importer:     403 403 403 403
     monitoring:   403 403 403 403
+    auditor:      401 401 401 401
 """)
 INNER = {c: words if "401" in words else ("403",) * 4 for c, words in NATIVE.items()}
 # What is not on the plugin's list does not exist, for anybody.
@@ -141,6 +149,8 @@ CONSOLE_DATA = (
     | dict.fromkeys(CALLERS[:2], ("denied?",))
     | {"other realm": ("200",)}
 )
+# What every account of the realm that administers anything is told, and the one thing that the auditor is there for.
+CONSOLE_BASICS: Policy = {**CONSOLE_DATA, "auditor": ("200",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +321,16 @@ ROWS = (
     # From this machine, which ADMIN_NETWORKS names, the console's page; its data are for its own tokens.
     Row("/auth/admin/dicom/console/", everyone("login")),
     *(
-        Row(f"/auth/admin/{path}", CONSOLE_DATA)
-        for path in ("realms/dicom", "realms/dicom/users", "serverinfo")
+        Row(f"/auth/admin/{path}", CONSOLE_BASICS)
+        for path in (
+            *("realms/dicom", "serverinfo"),
+            *(f"realms/dicom/{what}" for what in ("events?max=1", "admin-events?max=1")),
+            "realms/dicom/events/config",
+        )
+    ),
+    *(
+        Row(f"/auth/admin/realms/dicom/{path}", CONSOLE_DATA)
+        for path in ("users", "groups", "clients", "roles", "components")
     ),
     # Over plain HTTP.
     Row("/healthz", everyone("ok"), is_plain=True),

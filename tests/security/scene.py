@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.stack import Session, Stack
 
 TOKEN_LIFETIME_S = 200  # the realm's is 300
-SERVICES = {"importer": "orthanc-api", "monitoring": "monitoring"}
+SERVICES = {"importer": "orthanc-api", "monitoring": "monitoring", "auditor": "auditor"}
 # What two answers may differ in without telling anything of the resource.
 VOLATILE = {"date", "x-request-id"}
 BOUNDARY = "part-of-the-test"
