@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import requests
 
-from dicom_importer.realm import clinics, config, document, people, reconcile, rest
+from dicom_importer.realm import clinics, config, document, master, people, reconcile, rest
 from dicom_importer.realm.config import Config
 from dicom_importer.realm.master import RECONCILER
 from dicom_importer.realm.people import Password, Person
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, settings: Config, say: Callable[[str], No
         # Proxies and certificate bundles of the environment have no part in a backend call.
         session.trust_env = False
         rest.wait_until_ready(settings.keycloak_url, session, settings.ready_timeout_s, say)
-        keycloak = Keycloak(settings.keycloak_url, RECONCILER, settings.reconciler_secret, session)
+        keycloak = Keycloak(settings.keycloak_url, RECONCILER, settings.reconciler_secrets, session)
         command: Callable[..., int] = arguments.run
         return command(arguments, settings, keycloak, say)
 
@@ -55,6 +55,7 @@ def _reconcile(
         changes.append(change)
         say(change)
 
+    master.keep_secret(keycloak, settings.reconciler_secrets[0], changed)
     reconcile.reconcile(keycloak, document.load(settings), changed)
     say(f"realm {REALM}: {len(changes) or 'no'} change{'' if len(changes) == 1 else 's'}")
     return 0

@@ -38,7 +38,7 @@ class Config:
     placeholders: Mapping[str, str]
     ready_timeout_s: float
     realm_file: Path
-    reconciler_secret: str
+    reconciler_secrets: tuple[str, ...]
 
 
 def load(
@@ -70,7 +70,8 @@ def load(
         },
         ready_timeout_s=300,
         realm_file=realm_file,
-        reconciler_secret=_secret(secrets / "realm_reconciler_secret"),
+        # The newest first, then those before it, which Keycloak believes until it is told.
+        reconciler_secrets=tuple(_secret(secrets / "realm_reconciler_secret").split()),
     )
 
 

@@ -46,6 +46,15 @@ def tidy(keycloak: Keycloak, changed: Callable[[str], None]) -> None:
     changed(f"master: {RECONCILER} made permanent, its role admin removed")
 
 
+def keep_secret(keycloak: Keycloak, newest: str, changed: Callable[[str], None]) -> None:
+    """Tell Keycloak the account's newest secret where it still believes one before it."""
+    (client,) = keycloak.all("/master/clients", clientId=RECONCILER)
+    if keycloak.secret != newest:
+        keycloak.put(f"/master/clients/{text(client, 'id')}", {**client, "secret": newest})
+        keycloak.forget_token()
+        changed(f"master: {RECONCILER} has its new secret")
+
+
 def _reduce(keycloak: Keycloak, account_id: str, own_realm_client_id: str) -> None:
     roles = by("name", keycloak.all("/master/roles"))
     own = by("name", keycloak.all(f"/master/clients/{own_realm_client_id}/roles"))

@@ -1,7 +1,7 @@
 """Keycloak's admin REST, as a service account of the realm master."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import requests
@@ -23,18 +23,19 @@ class AbsentError(KeycloakError):
 
 
 class Keycloak:
-    """A connection that renews its token; paths are relative to /admin/realms."""
+    """A connection that renews its token; paths are relative to /admin/realms.
+
+    Its secret is the first of several that Keycloak believes.
+    """
 
     def __init__(
-        self, url: str, client_id: str, client_secret: str, session: requests.Session
+        self, url: str, client_id: str, secrets: Sequence[str], session: requests.Session
     ) -> None:
         self._url = url
-        self._credentials = {
-            "client_id": client_id,
-            "client_secret": client_secret,
-            "grant_type": "client_credentials",
-        }
+        self._client_id = client_id
+        self._secrets = secrets
         self._session = session
+        self.secret = ""
         self._token = ""
         self._renew_at = 0.0
 
@@ -93,17 +94,14 @@ class Keycloak:
     def _current_token(self) -> str:
         if time.monotonic() < self._renew_at:
             return self._token
-        try:
-            response = self._session.post(
-                f"{self._url}/realms/master/protocol/openid-connect/token",
-                data=self._credentials,
-                timeout=REQUEST_TIMEOUT_S,
-            )
-        except requests.RequestException as error:
-            raise KeycloakError(f"Keycloak does not answer: {error}") from error
+        for secret in self._secrets:
+            response = self._ask_token(secret)
+            self.secret = secret
+            if response.status_code != HTTPStatus.UNAUTHORIZED:
+                break
         if not response.ok:
             raise KeycloakError(
-                f"Keycloak does not accept the client {self._credentials['client_id']}: "
+                f"Keycloak does not accept the client {self._client_id}: "
                 f"{response.status_code} {_reason(response)}"
             )
         answer = record(response.json())
@@ -111,6 +109,20 @@ class Keycloak:
         lifetime_s = float(str(answer["expires_in"]))
         self._renew_at = time.monotonic() + lifetime_s - RENEW_BEFORE_S
         return self._token
+
+    def _ask_token(self, secret: str) -> requests.Response:
+        try:
+            return self._session.post(
+                f"{self._url}/realms/master/protocol/openid-connect/token",
+                data={
+                    "client_id": self._client_id,
+                    "client_secret": secret,
+                    "grant_type": "client_credentials",
+                },
+                timeout=REQUEST_TIMEOUT_S,
+            )
+        except requests.RequestException as error:
+            raise KeycloakError(f"Keycloak does not answer: {error}") from error
 
 
 def wait_until_ready(
