@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs clinic user rotate explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ clinic: ## add a clinic: make clinic ID=clinic-c NAME="Clinic C"
 
 user: ## add a person: make user NAME=jane CLINIC=clinic-c ROLE=physician
 	@$(STACK) user --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'
+
+rotate: setup ## give a secret a new value: make rotate SECRET=orthanc_db_password; yours, as smtp_password, from F=… or as asked
+	@$(STACK) rotate --file "$$F" '$(SECRET)'
 
 # Paths reach the shell by the environment, whatever characters they have.
 explain: ## say where a file is and why: make explain F=/srv/dicom-stack/failed/clinic-a/…

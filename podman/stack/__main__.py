@@ -21,6 +21,7 @@ from stack import (
     importing,
     people,
     preflight,
+    rotation,
     status,
     unit,
 )
@@ -52,6 +53,7 @@ def up(settings: Settings) -> None:
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")
     remove_dropped(settings)
+    rotation.tell_database(settings)
     compose(settings, built, "up", "-d")
     health.wait_healthy(settings)
     unit.install(settings)
@@ -105,6 +107,9 @@ def main(argv: list[str]) -> int:
     user.add_argument("--name", required=True)
     user.add_argument("--clinic", default="")
     user.add_argument("--role", required=True)
+    rotate = commands.add_parser("rotate")
+    rotate.add_argument("secret")
+    rotate.add_argument("--file", default="")
     for name in importing.PROGRAMS:
         commands.add_parser(name).add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
@@ -126,17 +131,23 @@ def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
         images.build(settings.values["DEBIAN_MIRROR"])
         return 0
     with alone(settings):
-        if given.command in ("up", "demo"):
-            up(settings)
-        if given.command == "demo":
-            demo.run(settings)
-        elif given.command == "down":
-            down(settings)
-        elif given.command == "clinic":
-            people.add_clinic(settings, given.id, given.name)
-        elif given.command == "user":
-            people.add_user(settings, given.name, given.clinic, given.role)
+        _change(given, settings)
     return 0
+
+
+def _change(given: argparse.Namespace, settings: Settings) -> None:
+    if given.command == "rotate":
+        rotation.renew(settings, given.secret, given.file)
+    if given.command in ("up", "demo", "rotate"):
+        up(settings)
+    if given.command == "demo":
+        demo.run(settings)
+    elif given.command == "down":
+        down(settings)
+    elif given.command == "clinic":
+        people.add_clinic(settings, given.id, given.name)
+    elif given.command == "user":
+        people.add_user(settings, given.name, given.clinic, given.role)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,15 @@ def ensure_certificate(settings: Settings) -> Certificate:
     return Certificate(path, trusted=False)
 
 
+def renew(settings: Settings) -> None:
+    """Let the stack's own authority sign a new key; raises ValueError where the key is the operator's."""
+    if source := settings.values["TLS_CERTIFICATE_KEY"]:
+        raise ValueError(f"the key is your own: renew {source} and its certificate, then make up")
+    path = served(settings)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _sign(path, settings.host_name, settings.data_dir / "tls")
+
+
 def _usable(path: Path, name: str, authority: Path) -> bool:
     there = path.exists() and authority.exists()
     if not there or ends_within(path, RENEW_BEFORE_S) or not names_host(path, name):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack.credentials import READERS
+from stack.credentials import READERS, readers
 from stack.images import IMAGES, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
@@ -97,10 +97,11 @@ def inputs(settings: Settings, service: str) -> list[Path]:
     mounted = re.findall(rf"^      - ((?:{written})\S+?):\S+:ro$", block, re.MULTILINE)
     mounted += re.findall(r"^    env_file: \[(\S+)\]$", block, re.MULTILINE)
     paths = [Path(m.replace("${DATA_DIR}", str(settings.data_dir))) for m in mounted]
+    # PostgreSQL learns of new passwords while it runs.
     secrets = [
-        settings.data_dir / "secrets" / f"{service}.{readers[service][0]}"
-        for readers in READERS.values()
-        if service in readers
+        settings.data_dir / "secrets" / f"{service}.{copies[service][0]}"
+        for name, copies in READERS.items()
+        if service in readers(name) and service != "postgresql"
     ]
     return sorted(
         {(p if p.is_absolute() else (PODMAN_DIR / p).resolve()) for p in paths} | set(secrets)

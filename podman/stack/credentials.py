@@ -1,4 +1,4 @@
-"""The stack's secrets: made once, kept in files that only their reader can read."""
+"""The stack's secrets: made once, kept in files that only their reader can read, changed one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ UIDS = {
     "auditor": 7112,
 }
 
-# The value behind each secret, and who reads it in which form under which file name.
+# The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first
+# comes first.
 READERS = {
     "keycloak_db_password": {
         "postgresql": ("keycloak_db_password", "{}"),
@@ -44,8 +45,8 @@ READERS = {
         "realm": ("realm_reconciler_secret", "{}"),
     },
     "orthanc_api_secret": {
-        "importer": ("orthanc_api_secret", "{}"),
         "realm": ("orthanc_api_secret", "{}"),
+        "importer": ("orthanc_api_secret", "{}"),
     },
     "auditor_secret": {"realm": ("auditor_secret", "{}"), "auditor": ("auditor_secret", "{}")},
     "monitoring_secret": {
@@ -60,6 +61,19 @@ READERS = {
     },
 }
 GIVEN_BY_OPERATOR = {"smtp_password"}
+# Who tells Keycloak of its own new value, and must be believed until then: its copy goes on with the values before it.
+TELLS_ITSELF = ("realm", "realm_reconciler_secret")
+FORMER_KEPT = 4
+# Who reads a copy at a start only and need not start for a new value: Keycloak keeps the account that it made first.
+READ_ONCE = {("keycloak", "realm_reconciler_secret")}
+CANNOT_CHANGE = {
+    "grafana_secret_key": "Grafana could no longer read what it encrypted with it, and has no way to encrypt that anew"
+}
+
+
+def readers(name: str) -> list[str]:
+    """Return the services that must learn of a new value of a secret, in that order."""
+    return [service for service in READERS[name] if (service, name) not in READ_ONCE]
 
 
 def write_private(path: Path, text: str, uid: int, mode: int = 0o400) -> None:
@@ -102,8 +116,39 @@ def ensure_secrets(
                 continue
             path = folder / f"{service}.{file}"
             text, owner = form.format(wanted[name]), owners[service]
+            if (service, name) == TELLS_ITSELF:
+                text = _with_former(path, text)
             if not path.exists() or path.read_text() != text or path.stat().st_uid != owner:
                 write_private(path, text, owner)
+
+
+def renew(folder: Path, name: str, value: str = "") -> None:
+    """Give a secret a new value, which its readers get by `ensure_secrets`; raises ValueError.
+
+    The operator's own needs a value, the others are made. Whatever is cut off afterwards, the
+    value is kept, and to hand it out once more does no harm.
+    """
+    if name not in READERS:
+        raise ValueError(f"there is no secret {name}; the secrets are {', '.join(READERS)}")
+    if name in CANNOT_CHANGE:
+        raise ValueError(f"{name} cannot change: {CANNOT_CHANGE[name]}")
+    if (name in GIVEN_BY_OPERATOR) != bool(value):
+        raise ValueError(
+            f"{name} is not yours to choose" if value else f"{name} is yours to give: it is empty"
+        )
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if value:
+        write_private(folder / name, value + "\n", 0, 0o600)
+        return
+    values = folder / "values.json"
+    known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
+    known[name] = secrets.token_urlsafe(32)
+    write_private(values, json.dumps(known, indent=1), 0)
+
+
+def _with_former(path: Path, value: str) -> str:
+    before = path.read_text().split() if path.exists() else []
+    return "\n".join(list(dict.fromkeys([value, *before]))[: 1 + FORMER_KEPT])
 
 
 def _given(path: Path) -> str:
@@ -124,15 +169,22 @@ def _kept_elsewhere(name: str, path: Path) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Make the secrets where systemd runs the services: by their users' names."""
+    """Make the secrets where systemd runs the services: by their users' names.
+
+    A secret that is rotated gets a new value first, unless the operator's file has it already;
+    who must learn of it is printed, in that order.
+    """
     parser = argparse.ArgumentParser(prog="credentials", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--owner", action="append", default=[], metavar="SERVICE:USER")
     parser.add_argument("--value", action="append", default=[], metavar="SECRET:FILE")
+    parser.add_argument("--rotate", choices=READERS, metavar="SECRET")
     words = parser.parse_args(argv)
     owners = dict(word.split(":", 1) for word in words.owner)
     given = dict(word.split(":", 1) for word in words.value)
     try:
+        if words.rotate and words.rotate not in given:
+            renew(words.folder, words.rotate)
         ensure_secrets(
             words.folder,
             {service: pwd.getpwnam(user).pw_uid for service, user in owners.items()},
@@ -141,6 +193,8 @@ def main(argv: list[str]) -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"secrets: {error}\n")
         return 1
+    if words.rotate:
+        sys.stdout.write("".join(f"{s}\n" for s in readers(words.rotate) if s in owners))
     return 0
 
 

@@ -28,7 +28,7 @@ def master_token(stack: Stack) -> str:
         answer = session.post(
             f"{master}/protocol/openid-connect/token",
             data={"grant_type": "client_credentials", "scope": "openid"},
-            auth=("realm-reconciler", secret.read_text()),
+            auth=("realm-reconciler", secret.read_text().split()[0]),
         )
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from stack.certificate import ensure_certificate, names_host
-from stack.credentials import UIDS, ensure_secrets, main
+from stack import certificate as certificates
+from stack.certificate import belong_together, ensure_certificate, names_host
+from stack.credentials import (
+    FORMER_KEPT,
+    GIVEN_BY_OPERATOR,
+    READERS,
+    UIDS,
+    ensure_secrets,
+    main,
+    readers,
+    renew,
+)
 from stack.settings import load
 
 if TYPE_CHECKING:
@@ -108,3 +119,113 @@ def test_an_operators_certificate_is_trusted_where_this_machine_knows_its_author
     assert not ensure_certificate(load(env)).trusted
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca/tls/ca.crt"))
     assert ensure_certificate(load(env)).trusted
+
+
+def copies(folder: Path) -> dict[str, str]:
+    """Return each reader's copy of each secret."""
+    return {p.name: p.read_text() for p in folder.iterdir() if "." in p.name}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in READERS if n not in GIVEN_BY_OPERATOR | {"grafana_secret_key"}]
+)
+def test_a_new_value_reaches_every_reader_of_that_secret_and_changes_no_other(
+    tmp_path: Path, name: str
+) -> None:
+    ensure_secrets(tmp_path)
+    before = copies(tmp_path)
+    renew(tmp_path, name)
+    # Cut off here, the next start of the stack goes on.
+    ensure_secrets(tmp_path)
+    after = copies(tmp_path)
+    changed = {file for file in after if after[file] != before[file]}
+    theirs = {f"{service}.{form[0]}" for service, form in READERS[name].items()}
+    assert changed - {"values.json"} == theirs
+    value = json.loads(after["values.json"])[name]
+    assert all(value in after[file] for file in theirs)
+
+
+def test_who_changes_its_own_secret_at_keycloak_knows_those_before_it_too(tmp_path: Path) -> None:
+    values = []
+    for _ in range(FORMER_KEPT + 3):
+        renew(tmp_path, "realm_reconciler_secret")
+        ensure_secrets(tmp_path)
+        ensure_secrets(tmp_path)
+        values.append(json.loads((tmp_path / "values.json").read_text())["realm_reconciler_secret"])
+    known = (tmp_path / "realm.realm_reconciler_secret").read_text().split()
+    assert known == values[::-1][: FORMER_KEPT + 1]
+    assert (tmp_path / "keycloak.realm_reconciler_secret").read_text() == values[-1]
+    assert readers("realm_reconciler_secret") == ["realm"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("no_such_secret", "", "there is no secret no_such_secret; the secrets are keycloak_db"),
+        ("grafana_secret_key", "", "Grafana could no longer read"),
+        ("smtp_password", "", "smtp_password is yours to give"),
+        ("orthanc_db_password", "password1", "orthanc_db_password is not yours to choose"),
+    ],
+)
+def test_a_secret_that_cannot_be_changed_stays_and_the_reason_is_said(
+    tmp_path: Path, name: str, value: str, complaint: str
+) -> None:
+    ensure_secrets(tmp_path)
+    before = copies(tmp_path)
+    with pytest.raises(ValueError, match=complaint):
+        renew(tmp_path, name, value)
+    ensure_secrets(tmp_path)
+    assert copies(tmp_path) == before
+
+
+def test_where_systemd_runs_the_services_it_is_told_who_must_learn_of_a_new_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tmp_path), *(f"--owner={service}:root" for service in UIDS)]
+    assert main(words) == 0
+    assert capsys.readouterr().out == ""
+    before = copies(tmp_path)
+    # Keycloak's side first, else its client asks with what nobody knows yet.
+    for name, told in (
+        ("orthanc_api_secret", "realm importer"),
+        ("orthanc_db_password", "postgresql orthanc"),
+        ("realm_reconciler_secret", "realm"),
+    ):
+        assert main([*words, f"--rotate={name}"]) == 0
+        assert capsys.readouterr().out.split() == told.split()
+    assert copies(tmp_path)["orthanc.orthanc_pgpass"] != before["orthanc.orthanc_pgpass"]
+
+
+def test_where_the_operators_file_has_the_value_rotating_hands_that_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "password"
+    folder = tmp_path / "secrets"
+    words = [str(folder), "--owner=importer:root", f"--value=orthanc_api_secret:{elsewhere}"]
+    for value in ("first", "second"):
+        elsewhere.write_text(value)
+        assert main([*words, "--rotate=orthanc_api_secret"]) == 0
+        assert (folder / "importer.orthanc_api_secret").read_text() == value
+        assert capsys.readouterr().out == "importer\n"
+
+
+def test_a_new_key_is_signed_by_the_same_authority(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    env.write_text(f"DATA_DIR={tmp_path}\nPUBLIC_URL=https://pacs.example.org\n")
+    made = ensure_certificate(load(env)).path
+    before, authority = made.read_text(), (tmp_path / "tls" / "ca.crt").read_text()
+    certificates.renew(load(env))
+    kept = made.read_text()
+    assert kept != before
+    assert belong_together(made, made)
+    assert (tmp_path / "tls" / "ca.crt").read_text() == authority
+    assert ensure_certificate(load(env)).path.read_text() == kept
+
+
+def test_an_operators_own_key_is_the_operators_to_renew(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    env.write_text(
+        f"DATA_DIR={tmp_path}\nTLS_CERTIFICATE=/etc/pacs/chain\nTLS_CERTIFICATE_KEY=/etc/pacs/key\n"
+    )
+    with pytest.raises(ValueError, match="renew /etc/pacs/key and its certificate"):
+        certificates.renew(load(env))
