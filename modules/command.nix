@@ -17,6 +17,14 @@
       lib.mapAttrsToList (name: value: "--setenv=${name}=${escapeShellArg value}") settings
       ++ map (path: "--property=BindReadOnlyPaths=${escapeShellArg path}") unit.serviceConfig.BindReadOnlyPaths
     );
+  # Of whoever reads a secret: what must start anew to learn of a new value.
+  readers = concatStringsSep " " (lib.mapAttrsToList (service: reader:
+    escapeShellArg "${service}:${concatStringsSep " " (
+      if reader.units == []
+      then [service]
+      else reader.units
+    )}")
+  cfg.secretReaders);
 in {
   config = mkIf cfg.enable {
     environment.systemPackages = [
@@ -45,7 +53,7 @@ in {
               ${getExe' pkgs.dicom-importer "dicom-audit"} "$@"
           }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -73,6 +81,19 @@ in {
             ;;
           first-admin)
             realm first-admin
+            ;;
+          rotate)
+            [[ $# -eq 2 ]] || usage
+            told=$(${config.systemd.services.dicom-stack-secrets.serviceConfig.ExecStart} --rotate="$2")
+            for service in $told; do
+              for reader in ${readers}; do
+                if [[ ''${reader%%:*} == "$service" ]]; then
+                  # shellcheck disable=SC2086 # names of units
+                  systemctl restart ''${reader#*:}
+                  echo "$2: ''${reader#*:} started anew"
+                fi
+              done
+            done
             ;;
           realm)
             realm "''${@:2}"
