@@ -3,51 +3,196 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from stack.compose import SERVICES
-from stack.shell import podman
+from stack.credentials import UIDS
+from stack.shell import podman, run
 
 if TYPE_CHECKING:
     from harness.stack import Stack
 
+LASTING = [service for service in SERVICES if service != "realm"]
 # The importer empties folders that belong to whoever dropped them.
-NEEDED_CAPABILITIES = {"importer": ["CAP_DAC_OVERRIDE"]}
+CAPABILITIES = {"importer": {"CAP_DAC_OVERRIDE": 1}}
+# Besides the backend: nginx is the door, Keycloak and Alertmanager send mail.
+NETWORKS = {"nginx": {"frontend"}, "keycloak": {"egress"}, "alertmanager": {"egress"}}
+WRITTEN = {
+    "alertmanager": {"/var/lib/alertmanager"},
+    "auditor": {"/var/lib/dicom-auditor", "/var/log/dicom-access", "/var/log/nginx-audit"},
+    "importer": {"/files", "/var/lib/dicom-importer", "/var/log/dicom-audit"},
+    "nginx": {"/var/log/nginx-audit"},
+    "orthanc": {"/dicom"},
+    "postgresql": {"/var/lib/postgresql"},
+    "prometheus": {"/var/lib/prometheus"},
+}
+LISTENS = {
+    "alertmanager": {9093},
+    "auditor": {8080},
+    "importer": {8080},
+    "keycloak": {8080, 9000},
+    "nginx": {80, 443},
+    "ohif": {80},
+    "orthanc": {8042},
+    "postgresql": {5432},
+    "prometheus": {9090},
+}
+# What is asked of whoever sits on the backend already: Prometheus and Alertmanager trust it, and both show no person.
+PROOF_WANTED = {
+    "GET http://keycloak:8080/auth/admin/realms/dicom/users": 401,
+    "POST http://importer:8080/dicom-web/studies": 401,
+    "GET http://orthanc:8042/dicom-web/studies": 403,
+    "POST http://orthanc:8042/dicom-web/studies": 403,
+    "GET http://orthanc:8042/system": 403,
+    "GET http://orthanc:8042/tools/metrics-prometheus": 403,
+}
+STORED = 'multipart/related; type="application/dicom"; boundary=x'
+LISTENING = "0A"
+FILTERED = "2"
+
+
+def inspected(stack: Stack, service: str) -> dict[str, Any]:
+    """Return what Podman says of a container."""
+    return dict(json.loads(podman("container", "inspect", stack.container(service)))[0])
+
+
+def processes(stack: Stack, service: str) -> list[dict[str, str]]:
+    """Return what the kernel says of every process in a container."""
+    space = Path(f"/proc/{stack.main_process(service)}/ns/pid").readlink()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "ns" / "pid").readlink() == space:
+                lines = (folder / "status").read_text().splitlines()
+                found.append({k: v.strip() for k, _, v in (line.partition(":") for line in lines)})
+        except OSError:  # It has ended meanwhile.
+            continue
+    return found
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_container_has_no_right_beyond_need(stack: Stack, service: str) -> None:
-    inspected = json.loads(podman("container", "inspect", stack.container(service)))[0]
-    host = inspected["HostConfig"]
-    assert inspected["Config"]["User"].partition(":")[0] not in ("", "0", "root")
+    found = inspected(stack, service)
+    host = found["HostConfig"]
+    assert found["Config"]["User"] == f"{UIDS[service]}:{UIDS[service]}"
     assert host["ReadonlyRootfs"]
     assert not host["Privileged"]
-    assert host["Memory"] > 0
+    assert not host["Devices"]
+    assert host["PidMode"] == host["IpcMode"].replace("shareable", "private") == "private"
+    assert int(str(host["Memory"])) > 0
     assert "no-new-privileges" in host["SecurityOpt"]
-    assert (inspected["BoundingCaps"] or []) == NEEDED_CAPABILITIES.get(service, [])
+    assert set(found["BoundingCaps"] or ()) == CAPABILITIES.get(service, {}).keys()
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_the_kernel_holds_every_process_to_that(stack: Stack, service: str) -> None:
+    uid = str(UIDS[service])
+    allowed = sum(1 << number for number in CAPABILITIES.get(service, {}).values())
+    running = processes(stack, service)
+    assert running
+    for process in running:
+        assert set(process["Uid"].split()) | set(process["Gid"].split()) == {uid}
+        assert process["NoNewPrivs"] == "1"
+        assert process["Seccomp"] == FILTERED
+        for kind in ("CapBnd", "CapEff", "CapPrm", "CapInh"):
+            assert int(process[kind], 16) & ~allowed == 0, (kind, process["Name"])
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_a_container_is_asked_whether_it_works(stack: Stack, service: str) -> None:
+    assert inspected(stack, service)["Config"]["Healthcheck"]["Test"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_writes_where_it_must_and_nowhere_else(stack: Stack, service: str) -> None:
+    found = inspected(stack, service)
+    mounts = {str(m["Destination"]): m["RW"] for m in found["Mounts"]}
+    assert mounts
+    assert {place for place, is_writable in mounts.items() if is_writable} == WRITTEN.get(
+        service, set()
+    )
+    # In memory, gone with the container; Podman adds two where the root cannot be written.
+    assert found["HostConfig"]["Tmpfs"].keys() == {"/run", "/tmp", "/var/tmp"}  # noqa: S108 - of the container
+    if service in LASTING:
+        refused = stack.exec(service, "touch", "/usr/bin/nothing", "/etc/nothing")
+        assert refused.stderr.count("Read-only file system") == len(refused.args[-2:])
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_only_nginx_is_published(stack: Stack, service: str) -> None:
-    inspected = json.loads(podman("container", "inspect", stack.container(service)))[0]
-    published = {
-        port for port, bound in (inspected["NetworkSettings"]["Ports"] or {}).items() if bound
-    }
+    ports = inspected(stack, service)["NetworkSettings"]["Ports"] or {}
+    published = {port for port, bound in ports.items() if bound}
     assert published == ({"80/tcp", "443/tcp"} if service == "nginx" else set())
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_secret_is_in_a_containers_environment_or_command(stack: Stack, service: str) -> None:
-    text = podman("container", "inspect", stack.container(service))
-    folder = stack.podman_settings.data_dir / "secrets"
-    values = [v for v in json.loads((folder / "values.json").read_text()).values() if v]
-    assert len(values) > 5
-    assert not [value for value in values if value in text]
+def test_a_container_is_on_the_networks_that_it_needs(stack: Stack, service: str) -> None:
+    networks = inspected(stack, service)["NetworkSettings"]["Networks"]
+    project = stack.podman_settings.project
+    assert {n.removeprefix(f"{project}_") for n in networks} == (
+        {"backend"} | NETWORKS.get(service, set())
+    )
+    if service in LASTING:
+        # From the backend alone there is no way out of this host.
+        routes = Path(f"/proc/{stack.main_process(service)}/net/route").read_text().splitlines()
+        leads_out = any(line.split()[1] == "00000000" for line in routes[1:])
+        assert leads_out == (service in NETWORKS)
 
 
-@pytest.mark.parametrize("service", [s for s in SERVICES if s != "realm"])
+@pytest.mark.parametrize("service", LASTING)
+def test_a_container_listens_on_its_services_ports_only(stack: Stack, service: str) -> None:
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        path = Path(f"/proc/{stack.main_process(service)}/net/{table}")
+        for line in path.read_text().splitlines()[1:]:
+            address, state = (line.split()[column] for column in (1, 3))
+            host, _, port = address.partition(":")
+            if state == LISTENING and not host.endswith(("0100007F", "000000000100000")):
+                ports.add(int(port, 16))
+    assert ports == LISTENS[service]
+
+
+@pytest.mark.parametrize("asked", PROOF_WANTED)
+def test_who_sits_on_the_backend_is_asked_for_proof_all_the_same(stack: Stack, asked: str) -> None:
+    # All services share it: a container that was taken over reaches every port there, and no more.
+    method, url = asked.split()
+    shown = ("-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Content-Type: {STORED}")
+    answered = _from_the_viewers_server(stack, *shown, "-X", method, url)
+    assert answered == str(PROOF_WANTED[asked])
+
+
+def test_the_database_wants_a_password_of_everybody(stack: Stack) -> None:
+    # A start-up message; PostgreSQL answers with R (authentication) and 10 (SASL), never 0 (welcome).
+    words = b"user\0orthanc\0database\0orthanc\0\0"
+    message = struct.pack("!ii", 8 + len(words), 3 << 16) + words
+    program = (
+        "import socket, sys; s = socket.create_connection((sys.argv[1], 5432), 10);"
+        f"s.sendall(bytes.fromhex({message.hex()!r})); print(s.recv(9).hex())"
+    )
+    address = f"{stack.podman_settings.prefix('BACKEND')}.14"
+    enter = ("nsenter", f"--target={stack.main_process('ohif')}", "--net")
+    answer = bytes.fromhex(run([*enter, sys.executable, "-c", program, address]).strip())
+    assert (answer[:1], struct.unpack("!i", answer[5:9])) == (b"R", (10,))
+
+
+def _from_the_viewers_server(stack: Stack, *words: str) -> str:
+    """Run curl in the network of the container that needs no other service at all."""
+    hosts = stack.exec("ohif", "cat", "/etc/hosts").stdout
+    names = {n: line.split()[0] for line in hosts.splitlines() for n in line.split()[1:]}
+    service, port = re.findall(r"//([a-z]+):(\d+)/", words[-1])[0]
+    enter = ("nsenter", f"--target={stack.main_process('ohif')}", "--net")
+    return run(
+        [*enter, "curl", "--resolve", f"{service}:{port}:{names[service]}", *words], timeout_s=30
+    )
+
+
+@pytest.mark.parametrize("service", LASTING)
 def test_every_service_name_resolves_in_every_container(stack: Stack, service: str) -> None:
     hosts = stack.exec(service, "cat", "/etc/hosts").stdout
     names = {name for line in hosts.splitlines() for name in line.split()[1:]}
-    assert names >= {s for s in SERVICES if s != "realm"}
+    assert names >= set(LASTING)
