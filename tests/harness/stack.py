@@ -84,7 +84,7 @@ class Stack:
         return self.files / "inbox" / clinic
 
 
-def make(target: str, env_file: Path, **variables: str) -> str:
+def make(target: str, env_file: Path, *, stdin: str = "", **variables: str) -> str:
     """Run a target of the Makefile as an operator does; returns what it printed."""
     words = [f"{key}={value}" for key, value in variables.items()]
     done = subprocess.run(
@@ -94,6 +94,7 @@ def make(target: str, env_file: Path, **variables: str) -> str:
         text=True,
         timeout=1800,
         env=environment(),
+        input=stdin,
     )
     assert done.returncode == 0, (
         f"make {target} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
