@@ -8,12 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from harness.canaries import among, forms, processes
 from harness.wait import wait_until
 from nixos.appliance import targets
 from stack.settings import PODMAN_DIR, TOP, read_env
 from stack.shell import attempt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nixos.appliance import Appliance
 
 MAX_EXPOSURE = 1.5
@@ -66,6 +69,105 @@ def test_a_service_sees_its_own_secrets_and_no_others(appliance: Appliance) -> N
             assert set(found.stdout.split()) == set(reader["files"]), unit
             seen += 1
     assert seen >= 4
+
+
+def started(appliance: Appliance) -> dict[str, str]:
+    """Return by what each unit of the stack that is active came to be so."""
+    shown = appliance.run("systemctl", "show", "--property=Id,InvocationID", *appliance.units)
+    blocks = [
+        dict(re.findall(r"^(\w+)=(.*)$", b, re.MULTILINE)) for b in shown.stdout.split("\n\n")
+    ]
+    found = {block["Id"]: block["InvocationID"] for block in blocks if "Id" in block}
+    assert found.keys() == set(appliance.units)
+    return found
+
+
+def secret(appliance: Appliance, name: str) -> str:
+    path = appliance.root / "srv" / "dicom-stack" / "secrets" / "values.json"
+    return str(json.loads(path.read_text())[name])
+
+
+def database_takes(appliance: Appliance, role: str, password: str) -> bool:
+    address = ("--host=postgresql", f"--username={role}", f"--dbname={role}", "--no-password")
+    psql = ("psql", "--no-psqlrc", "--command=select 1", *address)
+    asked = appliance.run("env", f"PGPASSWORD={password}", *psql)
+    assert asked.returncode == 0 or "password authentication failed" in asked.stderr, asked.stderr
+    return asked.returncode == 0
+
+
+def keycloak_takes(appliance: Appliance, where: str, client: str, given: str) -> bool:
+    address = f"http://127.0.10.11:8080/auth/realms/{where}/protocol/openid-connect/token"
+    form = ("-d", "grant_type=client_credentials", "-u", f"{client}:{given}")
+
+    said = [""]
+
+    def has_answered() -> bool:
+        """Tell whether it answers in its own words: not while it starts with a new password of its own."""
+        said[0] = attempt(appliance.beside("curl", "-s", *form, address)).stdout
+        return said[0].startswith("{")
+
+    wait_until(
+        has_answered, 120, "Keycloak answers", lambda: f"{said[0][:500]}\n{appliance.logs()}"
+    )
+    answer = json.loads(said[0])
+    assert "access_token" in answer or answer["error"] in ("unauthorized_client", "invalid_client")
+    return "access_token" in answer
+
+
+@pytest.mark.parametrize(
+    ("name", "takes", "units"),
+    [
+        (
+            "orthanc_db_password",
+            lambda a, v: database_takes(a, "orthanc", v),
+            {"postgresql-roles", "orthanc"},
+        ),
+        (
+            "keycloak_db_password",
+            lambda a, v: database_takes(a, "keycloak", v),
+            {"postgresql-roles", "keycloak"},
+        ),
+        (
+            "orthanc_api_secret",
+            lambda a, v: keycloak_takes(a, "dicom", "orthanc-api", v),
+            {"dicom-realm", "dicom-importer"},
+        ),
+        (
+            "realm_reconciler_secret",
+            lambda a, v: keycloak_takes(a, "master", "realm-reconciler", v),
+            {"dicom-realm"},
+        ),
+    ],
+)
+def test_a_secret_is_rotated_by_one_command(
+    appliance: Appliance, name: str, takes: Callable[[Appliance, str], bool], units: set[str]
+) -> None:
+    before, old = started(appliance), secret(appliance, name)
+    assert takes(appliance, old)
+    done = appliance.run("/usr/local/bin/dicom-stack", "rotate", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    appliance.wait_running()
+    new = secret(appliance, name)
+    assert new != old
+    assert new not in done.stdout + done.stderr
+    assert takes(appliance, new)
+    assert not takes(appliance, old)
+    after = started(appliance)
+    assert {u for u in after if after[u] != before[u]} == {f"{unit}.service" for unit in units}
+
+
+def test_no_secret_is_in_a_process_a_unit_or_the_journal(appliance: Appliance) -> None:
+    path = appliance.root / "srv" / "dicom-stack" / "secrets" / "values.json"
+    wanted = forms(json.loads(path.read_text()), {"orthanc_api_secret": "orthanc-api"})
+    told = [
+        ("unit", appliance.run("systemctl", "show", *appliance.units).stdout.encode()),
+        ("journal", appliance.run("journalctl", "--no-pager", "--output=export").stdout.encode()),
+        *processes(),
+    ]
+    control = {b"PUBLIC_URL=https://localhost": "a setting", b"database system is ready": "a line"}
+    found = among(told, {**wanted, **control})
+    assert found >= {("unit", "a setting"), ("environ", "a setting"), ("journal", "a line")}
+    assert {name for _, name in found} == set(control.values())
 
 
 def test_nothing_but_the_front_door_listens_beyond_this_host(appliance: Appliance) -> None:
