@@ -16,6 +16,7 @@ from harness.people import (
     redeem,
     service_token,
 )
+from harness.second_factor import send_form
 
 if TYPE_CHECKING:
     import requests
@@ -43,7 +44,7 @@ def submit(
     session: Session, page: requests.Response, name: str, password: str
 ) -> requests.Response:
     fields = {"username": name, "password": password}
-    return session.post(form_action(page.text), data=fields, allow_redirects=False)
+    return send_form(session, form_action(page.text), fields)
 
 
 def query(answer: requests.Response) -> dict[str, list[str]]:
