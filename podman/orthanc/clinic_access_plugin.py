@@ -195,12 +195,17 @@ class Hooks:
     def on_clinics(
         self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
     ) -> None:
-        """Tell the importer who brings studies in, and for which clinics they may."""
+        """Tell the importer who brings something in, for which clinics they may, and what."""
         caller = self.gate.caller(request["headers"])
         if isinstance(caller, rules.Deny):
             return refuse(output, caller)
         output.SetHttpHeader("Cache-Control", "no-store")
-        body = {"name": caller.name, "clinic_ids": caller.clinic_ids}
+        body = {
+            "name": caller.name,
+            "clinic_ids": caller.clinic_ids,
+            "brings_all": rules.brings_all(caller),
+            "brings_derived": rules.brings_derived(caller),
+        }
         return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
 
     def on_held(

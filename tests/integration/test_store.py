@@ -109,14 +109,16 @@ def test_another_clinics_study_is_refused_without_a_word_of_whose_it_is(
     ("caller", "status"),
     [
         ("nobody", 401),
-        ("physician-a", 403),
+        ("physician-a", 409),
         ("no-clinic", 403),
         ("admin-x", 403),
         ("orthanc-api", 403),
         ("monitoring", 403),
     ],
 )
-def test_only_technicians_store(stack: Stack, people: People, caller: str, status: int) -> None:
+def test_only_technicians_store_images(
+    stack: Stack, people: People, caller: str, status: int
+) -> None:
     token = None
     if caller in ("orthanc-api", "monitoring"):
         token = service_token(stack, caller)
@@ -173,6 +175,6 @@ def test_a_large_body_that_is_refused_is_answered_all_the_same(
             yield bytes(1 << 20)
         yield END
 
-    token = people.token("physician-a", fresh=True)
+    token = people.token("no-clinic", fresh=True)
     assert store(stack, token, pieces()).status_code == 403
     assert store(stack, None, pieces()).status_code == 401

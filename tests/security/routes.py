@@ -34,10 +34,12 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "403": (403, '"role does not allow this"'),
     "404": (404, '"There is nothing here."'),
     "405": (405, '"This can only be read; studies are stored at /dicom-web/studies and '),
-    # By the importer: not a technician, not of the archive at all, and a UID that another clinic holds (PS3.18 I.2.2).
+    # By the importer: who stores nothing, who is not of the archive at all, a UID that another clinic holds, and what a
+    # physician may not (PS3.18 I.2.2).
     "closed": (403, '"This account stores nothing."'),
     "stranger": (401, '"This account stores nothing."'),
     "held": (409, '"00081197": {"vr": "US", "Value": [272]}'),
+    "barred": (409, '"00081197": {"vr": "US", "Value": [292]}'),
     # As a page for people.
     "viewer": (200, "<title>"),
     "no page": (404, "<p>There is nothing here.</p>"),
@@ -113,8 +115,8 @@ STORE = policy("""
     other realm:  401    401    401    401
     no-clinic:    closed closed closed closed
     technician-a: 200    held   held   200
-    physician-a:  closed closed closed closed
-    physician-ab: closed closed closed closed
+    physician-a:  barred barred barred barred
+    physician-ab: barred barred barred barred
     admin-x:      closed closed closed closed
     importer:     closed closed closed closed
     monitoring:   closed closed closed closed
@@ -374,6 +376,7 @@ WITHIN: Mapping[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/instances/{instance_id}"): frozenset({"importer"}),
     ("GET", "/tools/metrics-prometheus"): frozenset({"monitoring"}),
     ("GET", "/health"): frozenset({"monitoring"}),
-    ("GET", "/clinic-access/clinics"): frozenset({"technician-a"}),
+    ("GET", "/clinic-access/clinics"): READERS - {"admin-x", "importer"}
+    | {"no-clinic", "technician-a"},
     ("GET", "/clinic-access/refusal"): EVERYBODY,
 }

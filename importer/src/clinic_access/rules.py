@@ -24,8 +24,8 @@ _SERVICES = {
 }
 _ROLES = {
     "admin": frozenset({Access.SEARCH, Access.RETRIEVE, Access.NATIVE_READ}),
-    "physician": frozenset({Access.SEARCH, Access.RETRIEVE}),
-    # The importer asks, with the token of who brings studies in, for which clinics they do.
+    # The importer asks, with the token of who brings something in, for which clinics they do.
+    "physician": frozenset({Access.SEARCH, Access.RETRIEVE, Access.DELIVER}),
     "technician": frozenset({Access.DELIVER}),
 }
 
@@ -59,6 +59,16 @@ def clinics_of(caller: Caller) -> tuple[str, ...] | None:
     if caller.kind is Kind.IMPORTER or (caller.kind is Kind.PERSON and "admin" in caller.roles):
         return None
     return caller.clinic_ids
+
+
+def brings_all(caller: Caller) -> bool:
+    """Tell whether the caller brings anything into the own clinics."""
+    return "technician" in caller.roles
+
+
+def brings_derived(caller: Caller) -> bool:
+    """Tell whether the caller adds what a viewer derives to studies of the own clinics."""
+    return "physician" in caller.roles
 
 
 def needs_owner(caller: Caller, route: Route) -> bool:

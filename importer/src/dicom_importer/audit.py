@@ -102,6 +102,21 @@ def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> 
     )
 
 
+def refused(who: str, study_uid: str, submission: str, count: int, time: str) -> dict[str, object]:
+    """Return the record of objects that somebody may not store; of their studies it names the first."""
+    return _record(
+        f"refused {submission}",
+        time,
+        _IMPORTED | {"outcome": _OUTCOMES["rejected"]},
+        {"source": "stow-rs", "user": who},
+        study_instance_uid=study_uid,
+        submission=submission,
+        status="refused",
+        reason="not_allowed",
+        instances=count,
+    )
+
+
 def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[str, object]:
     """Return the record of instances stored again from processed/."""
     return _record(

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dicom_importer import audit, files, instance, log, rename, stored, unpack, upkeep
+from dicom_importer import audit, derived, files, instance, log, rename, stored, unpack, upkeep
 from dicom_importer.files import Arrival, Place, Seen
+from dicom_importer.header import Header
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import Journal
 from dicom_importer.multipart import MalformedBodyError, Part, parse_type, parts
+from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Busy, Failure, Stopping, Unavailable
+from dicom_importer.records import Row
 from dicom_importer.scan import DELIVERED, UNPACKING
 from dicom_importer.stored import Outcome
 from dicom_importer.uploader import Uploader
@@ -59,12 +62,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Spooled:
-    """A part on disk, and what its header says; without a name it is of another study than was named."""
+    """A part on disk, what its header says, and the Failure Reason of one that is not taken in."""
 
     name: str
     seen: Seen
+    study_uid: str = ""
     sop_class_uid: str = ""
     sop_uid: str = ""
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Who stores, into which of these clinics; only what was derived goes where its study is."""
+
+    name: str
+    clinics: tuple[str, ...]
+    is_derived: bool
 
 
 class Door:
@@ -78,6 +92,7 @@ class Door:
         journal: Journal,
         limits: instance.Limits,
         *,
+        ownership: Ownership,
         min_free_bytes: int,
         audit_file: Path,
         now: Callable[[], datetime],
@@ -90,6 +105,7 @@ class Door:
         self._queue = queue
         self._journal = journal
         self._limits = limits
+        self._ownership = ownership
         self._min_free_bytes = min_free_bytes
         self._audit_file = audit_file
         self._now = now
@@ -119,10 +135,12 @@ class Door:
         if not self._is_open.is_set():
             raise Refusal(503, "The importer is starting; please try again in a moment.")
         boundary = _boundary(request.headers)
-        uploader, clinic = self._clinic(request)
+        terms = self._terms(request)
         try:
-            with self._one_of_few(uploader.name) as name:
-                outcomes = self._take(request, boundary, uploader, clinic, name)
+            with self._one_of_few(terms.name) as name:
+                outcomes = self._take(request, boundary, terms, name)
+        except Unavailable as absence:
+            raise Refusal(503, "Nothing was stored: the archive cannot be asked.") from absence
         except Stopping as stop:
             raise Refusal(503, "The importer is being stopped; please send again.") from stop
         except MalformedBodyError as error:
@@ -130,7 +148,7 @@ class Door:
         except (ConnectionError, TimeoutError):
             raise  # the client's
         except OSError as error:
-            log.trace("upload", error, clinic=clinic)
+            log.trace("upload", error, clinic=terms.clinics[0])
             if error.errno in _FULL:
                 raise Refusal(507, "Nothing was stored: the disk is full.") from error
             # It may be in there, where only the last sync failed.
@@ -154,44 +172,58 @@ class Door:
             with self._lock:
                 del self._uploading[name]
 
-    def _clinic(self, request: Request) -> tuple[Uploader, str]:
+    def _terms(self, request: Request) -> _Terms:
         try:
             uploader = self._ask(request.headers.get("authorization", ""))
         except Unavailable as absence:
             raise Refusal(503, "Nothing was stored: the archive cannot be asked.") from absence
         if uploader.status != 200:  # noqa: PLR2004
             raise Refusal(uploader.status, "This account stores nothing.")
-        mine = uploader.clinics
-        clinic = request.clinic or (mine[0] if len(mine) == 1 else "")
-        if not clinic:
-            words = f"one of {', '.join(mine)}" if mine else "none is yours"
-            raise Refusal(400 if mine else 403, f"Name the clinic, ?clinic=…: {words}.")
-        if clinic not in mine or not (self._inbox / clinic).is_dir():
+        if not uploader.clinics:
+            raise Refusal(403, "This account stores nothing.")
+        named = request.clinic
+        asked = (named,) if named in uploader.clinics else () if named else uploader.clinics
+        clinics = tuple(clinic for clinic in asked if (self._inbox / clinic).is_dir())
+        if not clinics:
             raise Refusal(403, "This account stores nothing for that clinic.")
-        return uploader, clinic
+        if uploader.brings_all and len(asked) == 1:
+            return _Terms(uploader.name, clinics, is_derived=False)
+        if not uploader.brings_derived:
+            raise Refusal(400, f"Name the clinic, ?clinic=…: one of {', '.join(asked)}.")
+        return _Terms(uploader.name, clinics, is_derived=True)
 
-    def _take(
-        self, request: Request, boundary: str, uploader: Uploader, clinic: str, name: str
-    ) -> list[Outcome]:
-        spool = Place(self._inbox, f"{clinic}/{UNPACKING}/{name}")
+    def _take(self, request: Request, boundary: str, terms: _Terms, name: str) -> list[Outcome]:
+        spool = Place(self._inbox, f"{terms.clinics[0]}/{UNPACKING}/{name}")
         try:
-            spooled = list(self._spool(request, boundary, spool))
+            spooled = list(self._spool(request, boundary, spool, terms))
             if not spooled:
                 raise Refusal(400, "Nothing was stored: the body holds no part.")
-            if all(not one.name for one in spooled):
-                return [Outcome(one.sop_class_uid, one.sop_uid, None, "") for one in spooled]
+            if denied := [one for one in spooled if one.refused == derived.NOT_AUTHORIZED]:
+                study = denied[0].study_uid
+                self._note(audit.refused(terms.name, study, name, len(denied), self._stamp()))
+            taken = [one for one in spooled if not one.refused]
+            if not taken:
+                return [_outcome(one) for one in spooled]
+            clinic = self._owner(taken[0].study_uid) if terms.is_derived else terms.clinics[0]
+            if clinic not in terms.clinics:
+                raise Refusal(
+                    503, "Nothing was stored: the study has just changed; please send again."
+                )
             with files.folder(spool.root, spool.path) as folder:
                 os.fsync(folder)
-            self._note(uploader, clinic, name, len(spooled))
+            self._note(audit.delivered(terms.name, clinic, name, len(taken), self._stamp()))
             rename.rename(spool, Place(self._inbox, f"{clinic}/{name}"))
         finally:
             with contextlib.suppress(OSError):
                 upkeep.remove(spool.root, spool.path)
-            unpack.forget_empty(self._inbox, clinic)
-        log.line("delivered", clinic=clinic, submission=name, instances=len(spooled))
+            unpack.forget_empty(self._inbox, terms.clinics[0])
+        log.line("delivered", clinic=clinic, submission=name, instances=len(taken))
         return self._follow(clinic, name, spooled)
 
-    def _spool(self, request: Request, boundary: str, spool: Place) -> Iterator[_Spooled]:
+    def _spool(
+        self, request: Request, boundary: str, spool: Place, terms: _Terms
+    ) -> Iterator[_Spooled]:
+        study_uid = request.study_uid
         for number, part in enumerate(parts(request.chunks, boundary), 1):
             if part.content_type != _DICOM:
                 raise Refusal(415, f"Nothing was stored: a part is {part.content_type}.")
@@ -199,7 +231,14 @@ class Door:
                 raise Refusal(413, f"Nothing was stored: more than {MAX_PARTS} parts.")
             place = Place(spool.root, f"{spool.path}/{number:06}.dcm")
             files.create(place, self._checked(part), self._alive)
-            yield self._look(place, request.study_uid)
+            one = self._look(place, study_uid, terms)
+            if one.refused:
+                with files.parent(place) as folder:
+                    os.unlink(place.name, dir_fd=folder)
+            elif terms.is_derived:
+                # What one request derives is of one study, hence of one clinic.
+                study_uid = one.study_uid
+            yield one
 
     def _checked(self, part: Part) -> Iterator[bytes]:
         """Yield a part's content while there is room for it."""
@@ -213,34 +252,48 @@ class Door:
             left -= len(chunk)
             yield chunk
 
-    def _look(self, place: Place, study_uid: str) -> _Spooled:
+    def _look(self, place: Place, study_uid: str, terms: _Terms) -> _Spooled:
+        """Read a part's header, if it has one, and decide whether it is taken in."""
+        reason = stored.CANNOT_UNDERSTAND
         with files.open_file(place) as file:
             seen = files.seen(os.fstat(file.fileno()))
-            with (
-                contextlib.suppress(Failure, Busy),
-                instance.opened(file, self._limits) as found,
-            ):
-                head = found.header
-                if study_uid in ("", head.study_uid):
-                    return _Spooled(place.name, seen, head.sop_class_uid, head.sop_uid)
-                with files.parent(place) as folder:
-                    os.unlink(place.name, dir_fd=folder)
-                return _Spooled("", seen, head.sop_class_uid, head.sop_uid)
-        # Whatever it is, the importer's flow judges it.
-        return _Spooled(place.name, seen)
+            try:
+                with instance.opened(file, self._limits) as found:
+                    head = found.header
+                refused = self._refused(head, study_uid, terms)
+                uids = head.study_uid, head.sop_class_uid, head.sop_uid
+                return _Spooled(place.name, seen, *uids, refused)
+            except Failure:
+                pass
+            except Busy:
+                reason = stored.OUT_OF_RESOURCES
+        # Whatever it is, the importer's flow judges it; of who derives it is not taken in.
+        return _Spooled(place.name, seen, refused=reason if terms.is_derived else 0)
 
-    def _note(self, uploader: Uploader, clinic: str, name: str, count: int) -> None:
+    def _refused(self, head: Header, study_uid: str, terms: _Terms) -> int:
+        """Return the Failure Reason of a part that is not taken in, or 0."""
+        is_derived = terms.is_derived
+        if is_derived and not derived.allows(head, self._owner(head.study_uid), terms.clinics):
+            return derived.NOT_AUTHORIZED
+        return 0 if study_uid in ("", head.study_uid) else stored.OTHER_STUDY
+
+    def _owner(self, study_uid: str) -> str | None:
+        study = self._ownership.study(study_uid)
+        return study.clinic if study else None
+
+    def _stamp(self) -> str:
+        return audit.stamp(self._now())
+
+    def _note(self, record: dict[str, object]) -> None:
         """Tell the audit who delivered a submission, before anything can be imported of it.
 
         Interrupted after this, the record stands alone: files came whole, none was taken in, and
         the client, who heard of no success, sends them again under another name.
         """
-        time = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         try:
-            record = audit.delivered(uploader.name, clinic, name, count, time)
             audit.append(self._audit_file, [record])
         except OSError as error:
-            log.trace("audit", error, clinic=clinic)
+            log.trace("audit", error)
             raise Refusal(503, "Nothing was stored: the audit cannot be written.") from error
 
     def _follow(self, clinic: str, name: str, spooled: list[_Spooled]) -> list[Outcome]:
@@ -248,18 +301,24 @@ class Door:
 
         A sweep may have offered them before, and a worker may be moving them.
         """
-        arrivals = [Arrival(clinic, f"{name}/{one.name}", one.seen) for one in spooled if one.name]
+        arrivals = [
+            Arrival(clinic, f"{name}/{one.name}", one.seen) for one in spooled if not one.refused
+        ]
         ready_at, until = self._monotonic(), time.monotonic() + self._answer_s
         for arrival in arrivals:
             self._queue.offer(Job(arrival, ready_at, whole=True))
         while not self._queue.are_done(arrivals) and time.monotonic() < until:
             self._alive()
             time.sleep(LOOK_S)
-        return [self._outcome(clinic, name, one) for one in spooled]
+        return [_outcome(one, self._row(clinic, name, one)) for one in spooled]
 
-    def _outcome(self, clinic: str, name: str, one: _Spooled) -> Outcome:
-        rows = self._journal.past.history(clinic, f"{name}/{one.name}") if one.name else []
-        return Outcome(one.sop_class_uid, one.sop_uid, rows[-1] if rows else None, one.name)
+    def _row(self, clinic: str, name: str, one: _Spooled) -> Row | None:
+        rows = [] if one.refused else self._journal.past.history(clinic, f"{name}/{one.name}")
+        return rows[-1] if rows else None
+
+
+def _outcome(one: _Spooled, row: Row | None = None) -> Outcome:
+    return Outcome(one.sop_class_uid, one.sop_uid, row, one.refused)
 
 
 def _boundary(headers: Mapping[str, str]) -> str:

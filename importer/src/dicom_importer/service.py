@@ -106,6 +106,7 @@ class Service:
             self.queue,
             self.journal,
             context.limits,
+            ownership=context.ownership,
             min_free_bytes=config.min_free_bytes,
             audit_file=config.audit_file,
             now=now,

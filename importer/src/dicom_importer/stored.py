@@ -19,12 +19,12 @@ _NOT_ITS_CONTENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one part: its last row in the journal, and the file's name if it was taken in."""
+    """What became of one part: its last row in the journal, or why it was not taken in (Failure Reason)."""
 
     sop_class_uid: str
     sop_uid: str
     row: Row | None
-    name: str
+    refused: int = 0
 
     @property
     def is_stored(self) -> bool:
@@ -35,8 +35,8 @@ class Outcome:
     @property
     def failure(self) -> int:
         """The Failure Reason."""
-        if not self.name:
-            return OTHER_STUDY
+        if self.refused:
+            return self.refused
         if self.row is None or self.row.state != "done":
             # It is on its way: sent again, it is answered for as stored.
             return OUT_OF_RESOURCES
@@ -65,7 +65,7 @@ def answer(outcomes: Iterable[Outcome], address: str) -> tuple[int, dict[str, ob
             url = f"{study}/series/{row.identity.series_uid}/instances/{row.identity.sop_uid}"
             stored.append(names | ({"00081190": _ur(url)} if address else {}))
             continue
-        waiting = waiting or bool(one.name and (row is None or row.state != "done"))
+        waiting = waiting or bool(not one.refused and (row is None or row.state != "done"))
         reason: dict[str, object] = {"00081197": {"vr": "US", "Value": [one.failure]}}
         if one.sop_uid:
             failed.append(names | reason)

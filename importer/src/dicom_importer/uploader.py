@@ -15,11 +15,13 @@ _REFUSAL = "/clinic-access/refusal"
 
 @dataclass(frozen=True, slots=True)
 class Uploader:
-    """A person and the clinics that they store for; any status but 200 is a refusal."""
+    """A person, the clinics that they store for, and what; any status but 200 is a refusal."""
 
     status: int
     name: str = ""
     clinics: tuple[str, ...] = ()
+    brings_all: bool = False
+    brings_derived: bool = False
 
 
 def ask(http: PoolManager, url: str, authorization: str) -> Uploader:
@@ -35,7 +37,13 @@ def ask(http: PoolManager, url: str, authorization: str) -> Uploader:
         if answer.status != HTTPStatus.OK:
             raise Unavailable(f"whose token it is: status {answer.status}")
         found = answer.json()
-        return Uploader(HTTPStatus.OK, str(found["name"]), tuple(map(str, found["clinic_ids"])))
+        return Uploader(
+            HTTPStatus.OK,
+            str(found["name"]),
+            tuple(map(str, found["clinic_ids"])),
+            brings_all=found["brings_all"] is True,
+            brings_derived=found["brings_derived"] is True,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable("whose token it is: an answer is no JSON") from error
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 from clinic_access.routes import Access, Route
-from clinic_access.rules import ABSENT, FORBIDDEN, clinics_of, decide
+from clinic_access.rules import (
+    ABSENT,
+    FORBIDDEN,
+    brings_all,
+    brings_derived,
+    clinics_of,
+    decide,
+)
 from clinic_access.tokens import Caller, Kind
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +40,7 @@ MAY = {
     Access.METRICS: {"monitoring"},
     Access.HEALTH: {"monitoring"},
     Access.EXPLAIN: set[str](),
-    Access.DELIVER: {"technician"},
+    Access.DELIVER: {"physician", "technician"},
 }
 
 
@@ -42,6 +49,11 @@ MAY = {
 def test_each_caller_may_do_what_the_table_says(who: str, access: Access) -> None:
     denial = decide(CALLERS[who], Route(access, "1.2"), "clinic-a")
     assert denial is (None if who in MAY[access] else FORBIDDEN)
+
+
+def test_a_technician_brings_anything_and_a_physician_what_is_derived() -> None:
+    assert {who for who in CALLERS if brings_all(CALLERS[who])} == {"technician"}
+    assert {who for who in CALLERS if brings_derived(CALLERS[who])} == {"physician"}
 
 
 @pytest.mark.parametrize("owner", ["clinic-b", "clinic", "Clinic-A", "clinic-a ", "", None])

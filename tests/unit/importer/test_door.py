@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import threading
 import time
+import zipfile
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dicom_importer import web
+from dicom_importer import derived, web
 from dicom_importer.door import UPLOADS, UPLOADS_EACH, Door
 from dicom_importer.reasons import Stopping, Unavailable
 from dicom_importer.uploader import Uploader
@@ -25,18 +27,26 @@ from unit.importer.test_multipart import HEAD, joined
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydicom.dataset import Dataset
     from unit.importer.conftest import Importer
 
 WHO = {
-    "Bearer a": Uploader(200, "ann", ("clinic-a",)),
-    "Bearer a2": Uploader(200, "una", ("clinic-a",)),
-    "Bearer ab": Uploader(200, "bob", ("clinic-a", "clinic-b")),
-    "Bearer b": Uploader(200, "ben", ("clinic-b",)),
-    "Bearer none": Uploader(200, "eve", ()),
-    "Bearer c": Uploader(200, "kim", ("clinic-c",)),
-    "Bearer physician": Uploader(403),
+    "Bearer a": Uploader(200, "ann", ("clinic-a",), brings_all=True),
+    "Bearer a2": Uploader(200, "una", ("clinic-a",), brings_all=True),
+    "Bearer ab": Uploader(200, "bob", ("clinic-a", "clinic-b"), brings_all=True),
+    "Bearer b": Uploader(200, "ben", ("clinic-b",), brings_all=True),
+    "Bearer none": Uploader(200, "eve", (), brings_all=True),
+    "Bearer c": Uploader(200, "kim", ("clinic-c",), brings_all=True),
+    "Bearer physician": Uploader(200, "pam", ("clinic-a",), brings_derived=True),
+    "Bearer physician ab": Uploader(200, "pia", ("clinic-a", "clinic-b"), brings_derived=True),
+    "Bearer physician none": Uploader(200, "pax", (), brings_derived=True),
+    "Bearer both": Uploader(
+        200, "bea", ("clinic-a", "clinic-b"), brings_all=True, brings_derived=True
+    ),
+    "Bearer admin": Uploader(403),
     "": Uploader(401),
 }
+COMPREHENSIVE_3D_SR, CT_IMAGE = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.2"
 TYPE = 'multipart/related; type="application/dicom"; boundary=b'
 HEADERS = {
     "Authorization": "Bearer a",
@@ -146,6 +156,7 @@ def client(importer: Importer) -> Iterator[Client]:
         service.queue,
         service.journal,
         service.worker._context.limits,  # noqa: SLF001
+        ownership=service.worker._context.ownership,  # noqa: SLF001
         min_free_bytes=0,
         audit_file=config.audit_file,
         now=importer.clock.utc,
@@ -292,7 +303,9 @@ def test_an_archive_that_is_away_is_waited_for_and_the_files_stay(client: Client
     ("who", "query", "expected"),
     [
         ("", "", 401),
-        ("Bearer physician", "", 403),
+        ("Bearer admin", "", 403),
+        ("Bearer physician none", "", 403),
+        ("Bearer physician", "?clinic=clinic-b", 403),
         ("Bearer none", "", 403),
         ("Bearer a", "?clinic=clinic-b", 403),
         ("Bearer a", "?clinic=../clinic-b", 403),
@@ -309,6 +322,12 @@ def test_who_stores_for_which_clinic(client: Client, who: str, query: str, expec
     assert status == expected
     assert bool(client.importer.archive.instances) == (expected == 200)
     assert client.left() == []
+
+
+def report(study_uid: str, **attributes: object) -> Dataset:
+    """Make what a viewer saves in a study of the patient of the others."""
+    named = {"SOPClassUID": COMPREHENSIVE_3D_SR} | attributes
+    return dataset(StudyInstanceUID=study_uid, PixelData=None, **named)
 
 
 @pytest.mark.parametrize(
@@ -472,3 +491,106 @@ def test_the_folder_of_an_upload_goes_when_it_was_emptied(importer: Importer) ->
     importer.clock.now_s += time.time() + 2 * importer.config.empty_folder_age_s
     importer.service.tend()
     assert not folder.exists()
+
+
+@pytest.fixture
+def studies(client: Client) -> Client:
+    """Put a study of each clinic into the archive: 1.2.1 of clinic-a, 1.2.2 of clinic-b."""
+    assert client.store(instance(StudyInstanceUID="1.2.1"))[0] == 200
+    assert client.store(instance(StudyInstanceUID="1.2.2"), who="Bearer b")[0] == 200
+    return client
+
+
+@pytest.mark.parametrize("who", ["Bearer physician", "Bearer physician ab", "Bearer both"])
+def test_what_a_physician_derives_goes_into_the_clinic_of_its_study(
+    studies: Client, who: str
+) -> None:
+    made = {"clinic-a": report("1.2.1"), "clinic-b": report("1.2.2")}
+    for clinic, one in made.items():
+        if who == "Bearer physician" and clinic != "clinic-a":
+            continue
+        status, answer = studies.store(encode(one), who=who)
+        assert (status, items(answer, "00081199")) == (200, [(one.SOPInstanceUID, 0)])
+        held = studies.importer.archive.instances.values()
+        (tags,) = [x.tags for x in held if x.tags.SOPInstanceUID == one.SOPInstanceUID]
+        assert tags.InstitutionName == clinic
+    assert studies.left() == []
+
+
+@pytest.mark.parametrize("sop_class", sorted(derived.SOP_CLASSES))
+def test_each_derived_class_is_taken(studies: Client, sop_class: str) -> None:
+    one = report("1.2.1", SOPClassUID=sop_class)
+    assert studies.store(encode(one), who="Bearer physician")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        report("1.2.1", SOPClassUID=CT_IMAGE),
+        report("1.2.1", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.67"),
+        report("1.2.1", SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1"),
+        report("1.2.2"),
+        report("1.2.3"),
+    ],
+    ids=["image", "dose", "document", "other clinic", "absent"],
+)
+def test_what_a_physician_may_not_store_is_refused_and_not_kept(
+    studies: Client, refused: Dataset
+) -> None:
+    before = studies.importer.tree(), set(studies.importer.archive.instances)
+    records = len(studies.audited())
+    status, answer = studies.store(encode(refused), who="Bearer physician")
+    assert (status, items(answer, "00081198")) == (409, [(refused.SOPInstanceUID, 0x0124)])
+    assert answer.keys() == {"00081198"}
+    assert "clinic-" not in json.dumps(answer)
+    assert studies.left() == []
+    assert (studies.importer.tree(), set(studies.importer.archive.instances)) == before
+    (record,) = studies.audited()[records:]
+    told = record["status"], record["who"]["user"], record["study_instance_uid"]
+    assert told == ("refused", "pam", refused.StudyInstanceUID)
+
+
+def test_of_one_request_what_is_allowed_is_stored_all_the_same(studies: Client) -> None:
+    good, image, foreign = report("1.2.1"), dataset(StudyInstanceUID="1.2.1"), report("1.2.2")
+    parts = [encode(one) for one in (image, good, foreign)]
+    status, answer = studies.store(*parts, b"no DICOM", who="Bearer physician")
+    assert status == 202
+    assert items(answer, "00081199") == [(good.SOPInstanceUID, 0)]
+    refused = [(image.SOPInstanceUID, 0x0124), (foreign.SOPInstanceUID, 0x0124)]
+    assert items(answer, "00081198") == refused
+    assert items(answer, "0008119A") == [("", 0xC000)]
+    assert studies.left() == []
+
+
+def test_one_request_derives_of_one_study(studies: Client) -> None:
+    first, second = report("1.2.1"), report("1.2.2")
+    status, answer = studies.store(encode(first), encode(second), who="Bearer physician ab")
+    assert status == 202
+    assert items(answer, "00081199") == [(first.SOPInstanceUID, 0)]
+    assert items(answer, "00081198") == [(second.SOPInstanceUID, 0xA900)]
+    path = "/dicom-web/studies/1.2.1"
+    status, answer = studies.store(encode(second), path=path, who="Bearer physician ab")
+    assert (status, items(answer, "00081198")) == (409, [(second.SOPInstanceUID, 0xA900)])
+
+
+def test_a_physician_of_two_clinics_may_name_one(studies: Client) -> None:
+    one = encode(report("1.2.2"))
+    for clinic, expected in (("clinic-a", 409), ("clinic-b", 200)):
+        path = f"/dicom-web/studies?clinic={clinic}"
+        assert studies.store(one, path=path, who="Bearer physician ab")[0] == expected
+
+
+def test_a_zip_of_a_physician_is_not_unpacked(studies: Client) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("1.dcm", instance(StudyInstanceUID="1.2.1"))
+    status, answer = studies.store(packed.getvalue(), who="Bearer physician")
+    assert (status, items(answer, "0008119A")) == (409, [("", 0xC000)])
+    assert len(studies.importer.archive.instances) == 2
+
+
+def test_without_the_archive_a_physicians_object_is_not_taken_in(studies: Client) -> None:
+    studies.importer.clock.now_s += 120
+    studies.importer.archive.away = True
+    assert studies.store(encode(report("1.2.1")), who="Bearer physician")[0] == 503
+    assert studies.left() == []
