@@ -1,4 +1,20 @@
 // The viewer's settings: who logs people in, and the one archive that it reads, both at the address it was opened at.
+
+// Segmentations are read by way of the library ndarray, which writes its classes as text and has them evaluated. The policy
+// of this page forbids that, as it must. What the text says is known: this is what the viewer uses of a matrix, row by row.
+const matrix = (data, shape) => ({
+  data,
+  get: (row, column) => data[row * shape[1] + column],
+  set: (row, column, value) => {
+    data[row * shape[1] + column] = value;
+  },
+  shape,
+});
+window.Function = new Proxy(Function, {
+  construct: (original, texts, asked) =>
+    /return function construct_View/.test(texts.at(-1)) ? () => matrix : Reflect.construct(original, texts, asked),
+});
+
 window.config = {
   // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
   showErrorDetails: 'dev',
