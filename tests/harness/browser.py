@@ -66,6 +66,7 @@ class Watch:
         page.on("console", lambda message: self._console(message))  # noqa: PLW0108 - see above
         page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
         page.on("request", lambda request: self.requests.append(request.url))
+        page.on("websocket", lambda socket: self.requests.append(socket.url))
         page.on("response", lambda response: self.responses.append(response))  # noqa: PLW0108 - see above
 
     def policy_violations(self) -> list[str]:
