@@ -15,6 +15,24 @@ window.Function = new Proxy(Function, {
     /return function construct_View/.test(texts.at(-1)) ? () => matrix : Reflect.construct(original, texts, asked),
 });
 
+// A video element asks for its address itself, without the token: what the archive has is fetched with it and played
+// from memory.
+const address = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'src');
+Object.defineProperty(HTMLMediaElement.prototype, 'src', {
+  ...address,
+  set(url) {
+    if (!String(url).startsWith(`${window.location.origin}/dicom-web/`)) {
+      address.set.call(this, url);
+      return;
+    }
+    const headers = window.services.userAuthenticationService.getAuthorizationHeader();
+    fetch(url, { headers })
+      .then(answer => (answer.ok ? answer.blob() : Promise.reject(answer.status)))
+      .then(video => address.set.call(this, URL.createObjectURL(video)))
+      .catch(error => console.error('The video cannot be fetched:', error));
+  },
+});
+
 window.config = {
   // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
   showErrorDetails: 'dev',
@@ -34,6 +52,9 @@ window.config = {
         qidoSupportsIncludeField: true,
         // Orthanc has none: it would refuse the search.
         supportsFuzzyMatching: false,
+        // These are asked for as they are rendered: as bulk data the viewer wants media types that Orthanc has not, and
+        // loses the address of a video.
+        singlepart: 'pdf,video',
         supportsWildcard: true,
         thumbnailRendering: 'wadors',
         wadoRoot: `${window.location.origin}/dicom-web`,

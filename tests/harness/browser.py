@@ -80,7 +80,8 @@ class Watch:
 
     def elsewhere(self, url: str) -> list[str]:
         """Return the requests that went to another origin than `url`."""
-        own = (f"{url}/", "data:", "blob:")
+        # Chromium shows documents by pages of its own.
+        own = (f"{url}/", "data:", "blob:", "chrome:", "chrome-extension:", "chrome-untrusted:")
         return [request for request in self.requests if not request.startswith(own)]
 
     def answers(self, part: str) -> list[Response]:

@@ -14,12 +14,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
+    MPEG4HP41,
     UID,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    EncapsulatedPDFStorage,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    VideoPhotographicImageStorage,
 )
 
 if TYPE_CHECKING:
@@ -293,3 +296,24 @@ def _packed_file(ds: Dataset) -> bytes:
     ds.PixelData = encapsulate([codestream.getvalue()])
     ds["PixelData"].VR = "OB"
     return _file(ds, JPEG2000Lossless)
+
+
+def document(pdf: bytes, identity: Identity) -> Study:
+    """Put a PDF into an object."""
+    ds = _object(EncapsulatedPDFStorage, "DOC", identity, 0)
+    _set(ds, BurnedInAnnotation="YES", ConversionType="WSD", DocumentTitle="Report")
+    _set(ds, EncapsulatedDocument=pdf, EncapsulatedDocumentLength=len(pdf))
+    _set(ds, MIMETypeOfEncapsulatedDocument="application/pdf")
+    return Study(identity, {"DOC.dcm": _file(ds)}, np.empty(0))
+
+
+def video(mp4: bytes, identity: Identity, *, rows: int, columns: int, frames: int) -> Study:
+    """Put an H.264 video into an object."""
+    ds = _object(VideoPhotographicImageStorage, "XC", identity, 0)
+    _set(ds, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0, SamplesPerPixel=3)
+    _set(ds, Columns=columns, FrameIncrementPointer=0x00181063, FrameTime=40, Rows=rows)
+    _set(ds, ImageType=["ORIGINAL", "PRIMARY"], LossyImageCompression="01", NumberOfFrames=frames)
+    _set(ds, PhotometricInterpretation="YBR_PARTIAL_420", PlanarConfiguration=0)
+    ds.PixelData = encapsulate([mp4 + bytes(len(mp4) % 2)])
+    ds["PixelData"].VR = "OB"
+    return Study(identity, {"XC.dcm": _file(ds, MPEG4HP41)}, np.empty(0))
