@@ -31,7 +31,7 @@ def renew(settings: Settings, name: str, file: str) -> None:
             credentials.renew(settings.data_dir / "secrets", name, value)
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
-    say(f"{name}: a new value; whoever reads it is started anew")
+    say(f"{name}: a new value; who reads it only when starting is started anew")
 
 
 def _read(name: str, file: str) -> str:
