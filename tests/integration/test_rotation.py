@@ -215,7 +215,7 @@ def test_whatever_was_cut_off_is_completed_by_the_next_start(stack: Stack) -> No
 
 
 def test_a_database_that_was_told_while_it_ran_starts_again_with_the_new_password(
-    stack: Stack,
+    stack: Stack, people: People, in_service: Callable[[], None]
 ) -> None:
     assert rotate(stack, "orthanc_db_password").returncode == 0
     podman("restart", stack.container("postgresql"))
@@ -226,6 +226,17 @@ def test_a_database_that_was_told_while_it_ran_starts_again_with_the_new_passwor
         lambda: stack.logs("postgresql"),
     )
     assert works(stack, "orthanc_db_password", value(stack, "orthanc_db_password"))
+
+    def logs_in() -> bool:
+        # Keycloak finds its database again by itself.
+        try:
+            login(stack, "physician-a", people.passwords["physician-a"])
+        except AssertionError:
+            return False
+        return True
+
+    wait_until(logs_in, 90, "people log in again", lambda: stack.logs("keycloak"))
+    in_service()
 
 
 @pytest.mark.parametrize(
