@@ -15,6 +15,7 @@ from harness.canaries import among, files, forms, in_trees, processes
 from harness.people import service_token
 from harness.stack import make
 from stack import credentials
+from stack.certificate import served
 from stack.images import IMAGES
 from stack.shell import attempt, podman
 
@@ -45,8 +46,8 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     make("rotate", stack.podman_settings.env_file, stdin=given, **which)
     values["smtp_password"] = given
     assert values.keys() == credentials.READERS.keys()
-    for name in ("server.key", "ca.key"):
-        values[name] = (data / "tls" / name).read_text().splitlines()[1]
+    for key in (served(stack.podman_settings), data / "tls" / "ca.key"):
+        values[key.name] = key.read_text().split("-----BEGIN PRIVATE KEY-----\n")[1].splitlines()[0]
     for who in ("physician-a", "admin-x"):
         tokens = people.all_tokens(who, fresh=True)
         values |= {f"{kind} of {who}": tokens[kind] for kind in ("access_token", "refresh_token")}
@@ -114,7 +115,7 @@ def test_no_file_of_the_stack_holds_one_but_the_readers_own(
     stack: Stack, planted: Mapping[bytes, str]
 ) -> None:
     data = stack.podman_settings.data_dir
-    meant = (data / "secrets", data / "tls" / "server.key", data / "tls" / "ca.key")
+    meant = (data / "secrets", served(stack.podman_settings), data / "tls" / "ca.key")
     control = {stack.url.encode(): "the address"}
     found = among(files(data, (*meant, data / IN_THE_DATABASE)), {**planted, **control})
     assert {name for _, name in found} == {"the address"}
