@@ -215,7 +215,7 @@ def test_whatever_was_cut_off_is_completed_by_the_next_start(stack: Stack) -> No
 
 
 def test_a_database_that_was_told_while_it_ran_starts_again_with_the_new_password(
-    stack: Stack, people: People, in_service: Callable[[], None]
+    stack: Stack, people: People
 ) -> None:
     assert rotate(stack, "orthanc_db_password").returncode == 0
     podman("restart", stack.container("postgresql"))
@@ -227,16 +227,17 @@ def test_a_database_that_was_told_while_it_ran_starts_again_with_the_new_passwor
     )
     assert works(stack, "orthanc_db_password", value(stack, "orthanc_db_password"))
 
-    def logs_in() -> bool:
-        # Keycloak finds its database again by itself.
+    def reads() -> bool:
+        # Keycloak and Orthanc find their databases again by themselves.
         try:
-            login(stack, "physician-a", people.passwords["physician-a"])
+            tokens = login(stack, "physician-a", people.passwords["physician-a"])
         except AssertionError:
             return False
-        return True
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        with stack.session() as session:
+            return session.get(f"{stack.url}/dicom-web/studies", headers=bearer).ok
 
-    wait_until(logs_in, 90, "people log in again", lambda: stack.logs("keycloak"))
-    in_service()
+    wait_until(reads, 120, "people log in and read again", lambda: stack.logs("keycloak"))
 
 
 @pytest.mark.parametrize(
