@@ -25,7 +25,7 @@ RUN sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >/etc/apt/sources.list.d/s
         libboost-all-dev libcharls-dev libcivetweb-dev libcurl4-openssl-dev libdcmtk-dev libgdcm-dev libgtest-dev libicu-dev \
         libjpeg-dev libjsoncpp-dev liblua5.3-dev libminizip-dev libpng-dev libpq-dev libprotobuf-dev libpugixml-dev \
         libsqlite3-dev libssl-dev libwrap0-dev postgresql-server-dev-all protobuf-compiler python3-dev uuid-dev zlib1g-dev \
-        python3-cryptography python3-jwt python3-pip python3-prometheus-client python3-pydicom python3-pystache \
+        python3-cryptography python3-jwt python3-pip python3-prometheus-client python3-psycopg2 python3-pydicom python3-pystache \
         python3-requests python3-setuptools python3-venv python3-watchdog >/var/log/prove 2>&1 || { tail /var/log/prove; exit 1; }
 END
 
