@@ -218,7 +218,8 @@ class Hooks:
             return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
         except IndexMissingError:
             return refuse(output, rules.ARCHIVE_MISSING)
-        body = [{"sop_uid": uid, "id": identifier, "md5": md5} for uid, identifier, md5 in found]
+        keys = ("sop_uid", "id", "md5", "clinic")
+        body = [dict(zip(keys, one, strict=True)) for one in found]
         return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
 
     def on_health(
@@ -257,7 +258,12 @@ registered = register(
         make_index(settings["PostgreSQL"]),
         # Whoever searches keeps no import waiting.
         Searcher(
-            Archive(get_dicomweb, post, make_index(settings["PostgreSQL"])),
+            Archive(
+                get_dicomweb,
+                post,
+                make_index(settings["PostgreSQL"]),
+                f"https://{settings['DicomWeb']['Host']}/dicom-web/studies",
+            ),
             lambda: datetime.now(UTC).date(),
         ),
     )

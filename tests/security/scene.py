@@ -93,10 +93,10 @@ def made(seed: int) -> Stored:
     return Stored(*uids, patient, content)
 
 
-def dated(thing: Stored, day: str | None, at: str | None) -> Stored:
-    """Give an object another study date and time (DA, TM); None takes them away."""
+def changed(thing: Stored, **values: str | None) -> Stored:
+    """Give an object other values of attributes, named by keyword; None takes one away."""
     dataset = pydicom.dcmread(BytesIO(thing.content))
-    for keyword, value in (("StudyDate", day), ("StudyTime", at)):
+    for keyword, value in values.items():
         if value is None:
             delattr(dataset, keyword)
         else:
@@ -104,6 +104,11 @@ def dated(thing: Stored, day: str | None, at: str | None) -> Stored:
     content = BytesIO()
     dataset.save_as(content)
     return replace(thing, content=content.getvalue())
+
+
+def dated(thing: Stored, day: str | None, at: str | None) -> Stored:
+    """Give an object another study date and time (DA, TM); None takes them away."""
+    return changed(thing, StudyDate=day, StudyTime=at)
 
 
 def part(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dicom_importer.door import UPLOADS_EACH
 from harness.raw import connection, exchange, first, request, statuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from security.scene import MULTIPART, Stored, bearer, dated, made, part, seen
+from security.scene import MULTIPART, Stored, bearer, changed, dated, made, part, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -271,6 +271,37 @@ def test_studies_are_listed_the_newest_first_and_without_a_date_last(scene: Scen
             assert [uid for uid in found if uid in mine] == expected
             # Orthanc's own comparison, which a condition beside the date leads to, agrees.
             assert set(listed(caller, f"StudyDate={dates}&PatientID=P-*")) <= set(found)
+
+
+ODD: tuple[dict[str, str | None], ...] = (
+    {},
+    dict.fromkeys(("PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"), ""),
+    dict.fromkeys(("StudyID", "AccessionNumber", "StudyDate", "StudyTime", "StudyDescription"), ""),
+    dict.fromkeys(("PatientName", "StudyID", "AccessionNumber", "StudyDescription"), None),
+    {
+        "SpecificCharacterSet": "\\ISO 2022 IR 87",
+        "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    },
+    {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Ли́за^Ⅷ=王^小東", "StudyID": "№ 7"},
+    {"SpecificCharacterSet": "ISO_IR 100", "StudyDescription": 'Zähne "3\'8" <b>&amp;</b>'},
+    {"ReferringPhysicianName": "A^B\\C^D=E", "StudyID": "1\\2", "PatientName": "^\\X^^^"},
+    {"PatientName": "  Doe ^ John  ", "StudyDescription": " two  spaces ", "AccessionNumber": "  "},
+    {"PatientName": "^^^", "StudyID": "\\", "StudyDescription": "a\tb\r\nc"},
+)
+
+
+def test_the_row_of_a_study_is_the_one_that_the_dicomweb_plugin_makes(scene: Scene) -> None:
+    things = [changed(made(240 + n), **values) for n, values in enumerate(ODD)]
+    scene.drop([("clinic-a", thing) for thing in things])
+    asked = f"/dicom-web/studies?StudyInstanceUID={','.join(t.study for t in things)}"
+    asked += "&includefield=StudyDescription"
+    rows = scene.rows("physician-a", asked)
+    assert len(rows) == len(things)
+    # What is made of the files is asked of the plugin.
+    theirs = scene.rows("physician-a", f"{asked},SOPClassesInStudy")
+    assert all(row.pop("00080062") for row in theirs)
+    for row, its in zip(rows, theirs, strict=True):
+        assert row == its
 
 
 def test_a_cache_warmed_by_one_clinic_opens_nothing_to_another(scene: Scene) -> None:

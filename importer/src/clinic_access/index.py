@@ -19,10 +19,15 @@ _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 # Orthanc's numbers (its database's version 6): resources of type 3 are instances, files of type 1
 # are the DICOM files themselves.
 _HELD = """
-SELECT named.value, resources.publicid, coalesce(attachedfiles.uncompressedhash, '')
+SELECT
+  named.value, instance.publicid, coalesce(attachedfiles.uncompressedhash, ''),
+  coalesce(clinic.value, '')
 FROM dicomidentifiers AS named
-JOIN resources ON resources.internalid = named.id AND resources.resourcetype = 3
+JOIN resources AS instance ON instance.internalid = named.id AND instance.resourcetype = 3
+JOIN resources AS series ON series.internalid = instance.parentid
 LEFT JOIN attachedfiles ON attachedfiles.id = named.id AND attachedfiles.filetype = 1
+LEFT JOIN maindicomtags AS clinic
+  ON clinic.id = series.parentid AND clinic.taggroup = 8 AND clinic.tagelement = 128
 WHERE named.value = ANY(%s) AND named.taggroup = 8 AND named.tagelement = 24
 """
 
@@ -85,6 +90,32 @@ LEFT JOIN maindicomtags AS timed
 WHERE resources.publicid = ANY(%s)
 ORDER BY coalesce(dated.value, '') DESC, coalesce(timed.value, '') DESC, named.value
 """
+_STUDIES = """
+SELECT json_build_object(
+  'tags', (
+    SELECT json_object_agg(
+      lpad(upper(to_hex(taggroup)), 4, '0') || lpad(upper(to_hex(tagelement)), 4, '0'), value)
+    FROM maindicomtags
+    WHERE id IN (study.internalid, study.parentid)),
+  'modalities', ARRAY(
+    SELECT DISTINCT modality.value
+    FROM resources AS series
+    JOIN maindicomtags AS modality
+      ON modality.id = series.internalid
+      AND modality.taggroup = 8 AND modality.tagelement = 96
+    WHERE series.parentid = study.internalid
+    ORDER BY modality.value),
+  'series', (SELECT count(*) FROM resources AS series WHERE series.parentid = study.internalid),
+  'instances', (
+    SELECT count(*)
+    FROM resources AS series
+    JOIN resources AS instance ON instance.parentid = series.internalid
+    WHERE series.parentid = study.internalid)
+)::text
+FROM dicomidentifiers AS named
+JOIN resources AS study ON study.internalid = named.id AND study.resourcetype = 1
+WHERE named.value = ANY(%s) AND named.taggroup = 32 AND named.tagelement = 13
+"""
 
 
 class Cursor(Protocol):
@@ -131,7 +162,7 @@ class Index:
         self._is_prepared = False
 
     def held(self, sop_uids: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return SOP Instance UID, Orthanc's identifier and MD5 (empty: no file) of each instance.
+        """Return SOP Instance UID, Orthanc's identifier, MD5 (empty: no file) and clinic of each instance.
 
         One UID may name several instances, of several patients. Raises IndexMissingError.
         """
@@ -167,6 +198,14 @@ class Index:
         tag = int(uid_tag[:4], 16), int(uid_tag[4:], 16)
         found = self._ask(_NEWEST_OF, [*tag, list(identifiers)])
         return [(identifier, uid) for identifier, uid in found]
+
+    def studies(self, uids: Sequence[str]) -> list[str]:
+        """Return what is held of the studies of these UIDs, as JSON, in no order.
+
+        `tags` are the attributes of study and patient; one UID may name several studies. Raises
+        IndexMissingError.
+        """
+        return [held for (held,) in self._ask(_STUDIES, [list(uids)])]
 
     def _ask(self, statement: str, values: Values) -> list[tuple[str, ...]]:
         with self._lock:

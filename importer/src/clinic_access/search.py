@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import ceil
@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 
 from clinic_access.json_value import Json
 from clinic_access.query import INSTITUTION_NAME, STUDY_DATE, Level, Query, find_body, rows_uri
+from clinic_access.rows import Row, study_row, suffice
 
-Row: TypeAlias = Mapping[str, Json]
 # UIDs in their order, and the clinic that each was found for (None: it was not asked).
 Found: TypeAlias = dict[str, str | None]
 
@@ -27,22 +27,24 @@ _CHUNK = 20
 _DATES = re.compile(r"(?P<day>\d{8})|(?P<first>\d{8})?-(?P<last>\d{8})?", re.ASCII)
 
 
-class Order(Protocol):
+class Held(Protocol):
     """What is asked of Orthanc's index."""
 
     def newest(  # noqa: D102
         self, clinics: Sequence[str] | None, first: str, last: str, count: int
     ) -> list[tuple[str, str]]: ...
     def newest_of(self, uid_tag: str, identifiers: Sequence[str]) -> list[tuple[str, str]]: ...  # noqa: D102
+    def studies(self, uids: Sequence[str]) -> list[str]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Orthanc from the inside: GET and POST return the parsed answer; and its index."""
+    """Orthanc from the inside: GET and POST return the parsed answer; its index; its public address."""
 
     get: Callable[[str], Json]
     post: Callable[[str, Json], Json]
-    index: Order
+    index: Held
+    studies_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,21 @@ class Searcher:
         page = dict(ordered[query.offset : end])
         rows: dict[str, Row] = {}
         for clinic in dict.fromkeys(page.values()):
-            for chunk in _chunks([uid for uid, owner in page.items() if owner == clinic]):
-                answer = self.archive.get(rows_uri(query, clinic, chunk))
-                rows |= _rows(answer, query.level, clinic)
+            uids = [uid for uid, owner in page.items() if owner == clinic]
+            rows |= _exactly(self._rows(query, clinic, uids), query.level, clinic)
         return Page(
             [rows[uid] for uid in page if uid in rows], query.is_capped and len(ordered) > end
         )
+
+    def _rows(self, query: Query, clinic: str | None, uids: list[str]) -> Iterator[Row]:
+        """Yield the rows of these UIDs, in no order."""
+        if suffice(query):
+            for held in self.archive.index.studies(uids):
+                yield study_row(held, self.archive.studies_url, query)
+            return
+        for start in range(0, len(uids), _CHUNK):
+            answer = self.archive.get(rows_uri(query, clinic, uids[start : start + _CHUNK]))
+            yield from answer if isinstance(answer, list) else ()
 
     def _list(self, query: Query, clinics: Sequence[str] | None, count: int) -> Found | None:
         """List so many studies by the index alone; None where there are conditions beside the date.
@@ -145,16 +156,16 @@ def dump(page: Page) -> bytes:
     return json.dumps(page.rows, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _rows(answer: Json, level: Level, clinic: str | None) -> dict[str, Row]:
+def _exactly(rows: Iterable[Row], level: Level, clinic: str | None) -> dict[str, Row]:
     """Key the rows by UID, without any that is not exactly this clinic's.
 
     Orthanc compares InstitutionName without case; this comparison is the last fence.
     """
-    rows = {}
-    for row in answer if isinstance(answer, list) else ():
-        if clinic is None or _first(row, INSTITUTION_NAME) == clinic:
-            rows[str(_first(row, level.uid))] = row
-    return rows
+    return {
+        str(_first(row, level.uid)): row
+        for row in rows
+        if clinic is None or _first(row, INSTITUTION_NAME) == clinic
+    }
 
 
 def _first(row: Row, tag: str) -> Json:
@@ -165,11 +176,6 @@ def _first(row: Row, tag: str) -> Json:
 
 def _each(clinics: Sequence[str] | None) -> Sequence[str | None]:
     return (None,) if clinics is None else clinics
-
-
-def _chunks(items: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(items), _CHUNK):
-        yield list(items[start : start + _CHUNK])
 
 
 def _texts(answer: Json) -> list[str]:

@@ -52,10 +52,11 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An instance as the archive holds it: the archive's own identifier, and its bytes' MD5."""
+    """An instance as the archive holds it: its own identifier, the MD5 of its bytes, its study's clinic."""
 
     id: str
     md5: str
+    clinic: str
 
 
 class Archive:
@@ -125,7 +126,8 @@ class Archive:
         self._raise_status(answer, Unavailable)
         found: dict[str, list[Held]] = {uid: [] for uid in sop_uids}
         for one in _parse(answer, list):
-            found[str(one["sop_uid"])].append(Held(str(one["id"]), str(one["md5"])))
+            held = Held(str(one["id"]), str(one["md5"]), str(one["clinic"]))
+            found[str(one["sop_uid"])].append(held)
         return found
 
     def md5(self, instance: str) -> str | None:

@@ -35,14 +35,13 @@ class Begin:
 
 @dataclass(slots=True)
 class Own:
-    """Check whose study an instance is of; whether that is there comes back."""
+    """Check whose study an instance is of."""
 
-    check: Callable[[], bool]
-    known: bool = False
+    check: Callable[[], None]
 
     def do(self) -> None:
         """Ask the archive."""
-        self.known = self.check()
+        self.check()
 
 
 @dataclass(slots=True)

@@ -68,8 +68,7 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
     arrival, row, found = attempt.arrival, attempt.row, ready.opened
     context.claims.claim(arrival, found.identity)
     _stand_back(found.header.study_uid, context)
-    own = Own(lambda: _owned(attempt, found, context))
-    yield own
+    yield Own(lambda: _check_owner(attempt, found, context))
     find = Find(found.header.sop_uid, sent=False)
     yield find
     held = [one.id for one in find.held]
@@ -85,7 +84,7 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
         row = begin.row
     assert row  # noqa: S101 - a flow goes on when it was answered
     try:
-        return (yield from _send(arrival, ready, context, known=own.known))
+        return (yield from _send(arrival, ready, context))
     except (Refused, SendingBroke) as refusal:
         now_s = context.now().timestamp()
         row = context.journal.refused(row.id, now_s)
@@ -101,22 +100,20 @@ def _stand_back(study_uid: str, context: Context) -> None:
         raise Busy
 
 
-def _owned(attempt: Attempt, found: Opened, context: Context) -> bool:
-    """Check whose study it is; say whether that is there.
+def _check_owner(attempt: Attempt, found: Opened, context: Context) -> None:
+    """Check whose study it is.
 
     What was absent for one file of a batch is so for the next one of the same study: both hold
     claims to it, and nobody else stores it meanwhile.
     """
     key = found.header.study_uid, found.header.series_uid
     if key in attempt.absent:
-        return False
-    known = context.ownership.check(found.header, attempt.arrival.clinic, found.identity)
-    if not known:
+        return
+    if not context.ownership.check(found.header, attempt.arrival.clinic, found.identity):
         attempt.absent.add(key)
-    return known
 
 
-def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -> Flow[str]:
+def _send(arrival: Arrival, ready: Prepared, context: Context) -> Flow[str]:
     """Send and verify: an answer of success alone proves nothing (PS3.18 10.5.3)."""
     found, archive = ready.opened, context.archive
     descriptor = ready.source.fileno()
@@ -126,14 +123,13 @@ def _send(arrival: Arrival, ready: Prepared, context: Context, *, known: bool) -
     yield find
     if not find.held:
         raise Refused("not_held", "")
-    if send.md5 not in [one.md5 for one in find.held]:
+    whole = [one for one in find.held if one.md5 == send.md5]
+    if not whole:
         held = [one.id for one in find.held]
         compare_held(arrival.clinic, ready, held, archive, context.limits)
         return "duplicate"
-    if not known:
-        study = context.ownership.study(found.header.study_uid)
-        if study is None or study.clinic != arrival.clinic:
-            raise Rejected("not_held", "the archive reads another InstitutionName (0008,0080)")
+    if arrival.clinic not in [one.clinic for one in whole]:
+        raise Rejected("not_held", "the archive reads another InstitutionName (0008,0080)")
     return "success"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from clinic_access.index import MAX_UIDS, Index, IndexMissingError, Values, parse_uids
 
-ROW = ("1.2", "an-id", "an-md5")
+ROW = ("1.2", "an-id", "an-md5", "a-clinic")
 
 
 class BrokenError(Exception):

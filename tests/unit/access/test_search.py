@@ -34,12 +34,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clinic_access.json_value import Json
     from clinic_access.query import Query
     from clinic_access.routes import Pairs
 
+# What leads to Orthanc's own search, and to its plugin's rows.
+CONDITIONS = ("", "PatientName=*&", "includefield=SOPClassesInStudy&")
 TODAY = date(2026, 11, 24)
 EVERYTHING = Route(Access.SEARCH)
 
@@ -161,12 +163,20 @@ def _is_within(made: str, dates: str) -> bool:
 
 
 @dataclass
+class Reader:
+    """What a search asks of the index."""
+
+    newest: Callable[[Sequence[str] | None, str, str, int], list[tuple[str, str]]]
+    newest_of: Callable[[str, Sequence[str]], list[tuple[str, str]]]
+    studies: Callable[[Sequence[str]], list[str]]
+
+
+@dataclass
 class Shelf:
     """An archive that answers as Orthanc does, in an order of its own on each call."""
 
     studies: dict[str, tuple[str, str]]  # UID → clinic, date
     finds: list[Json] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
     turn: int = 0
     lists: int = 0
 
@@ -188,19 +198,31 @@ class Shelf:
     def get(self, uri: str) -> Json:
         """Answer the DICOMweb plugin's QIDO-RS."""
         asked = dict(parse_qsl(urlsplit(uri).query))
-        self.asked.append(asked)
-        uids = asked["0020000D"].split(",") if "0020000D" in asked else list(self.studies)
         return [
             {
                 "0020000D": {"vr": "UI", "Value": [uid]},
                 "00080020": {"vr": "DA", "Value": [made]} if made else {"vr": "DA"},
                 INSTITUTION_NAME: {"vr": "LO", "Value": [owner]},
             }
-            for uid in reversed(uids)
+            for uid in reversed(asked["0020000D"].split(","))
             for owner, made in [self.studies[uid]]
             if INSTITUTION_NAME not in asked or owner.lower() == asked[INSTITUTION_NAME]
-            if _is_within(made, asked.get("00080020", ""))
-        ][: int(asked.get("limit", len(uids)))]
+        ]
+
+    def studies_of(self, uids: Sequence[str]) -> list[str]:
+        """Tell what the index holds of studies."""
+        return [
+            json.dumps(
+                {
+                    "tags": {"0020000D": uid, "00080020": made, INSTITUTION_NAME: owner},
+                    "modalities": ["CT"],
+                    "series": 1,
+                    "instances": 1,
+                }
+            )
+            for uid in reversed(uids)
+            for owner, made in [self.studies[uid]]
+        ]
 
     def newest(
         self, clinics: Sequence[str] | None, first: str, last: str, count: int
@@ -226,9 +248,9 @@ class Shelf:
 
     def search(self, text: str, clinics: Sequence[str] | None) -> Page:
         """Search as the plugin does."""
-        return Searcher(Archive(self.get, self.post, self), lambda: TODAY).page(
-            query(text), clinics
-        )
+        index = Reader(self.newest, self.newest_of, self.studies_of)
+        archive = Archive(self.get, self.post, index, "https://pacs.example/dicom-web/studies")
+        return Searcher(archive, lambda: TODAY).page(query(text), clinics)
 
 
 def uids(page: Page) -> list[str]:
@@ -253,7 +275,7 @@ def shelf(*, count: int = 60) -> Shelf:
 
 @pytest.mark.parametrize("clinics", [("clinic-a",), ("clinic-a", "clinic-b"), None])
 @pytest.mark.parametrize("size", [1, 7, 100])
-@pytest.mark.parametrize("condition", ["", "PatientName=*&"])
+@pytest.mark.parametrize("condition", CONDITIONS)
 def test_pages_joined_equal_the_whole(
     clinics: tuple[str, ...] | None, size: int, condition: str
 ) -> None:
@@ -271,7 +293,7 @@ def test_pages_joined_equal_the_whole(
     assert [uid for page in pages for uid in page] == whole
 
 
-@pytest.mark.parametrize("condition", ["", "PatientName=*"])
+@pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_newest_study_comes_first_and_one_without_a_date_last(condition: str) -> None:
     archive = shelf()
     dates = [archive.studies[uid][1] for uid in uids(archive.search(condition, None))]
@@ -371,7 +393,7 @@ CALLERS = st.sampled_from([("clinic-a",), ("clinic-a", "clinic-b"), None])
     CALLERS,
     st.one_of(st.just(0), st.integers(0, 60)),
     st.integers(0, 60),
-    st.sampled_from(["", "PatientName=*&"]),
+    st.sampled_from(CONDITIONS),
 )
 def test_a_page_is_that_part_of_everything_in_order(
     made: list[tuple[str, date | None]],
@@ -391,7 +413,7 @@ def test_a_page_is_that_part_of_everything_in_order(
     assert page == whole[offset : offset + limit]
 
 
-@pytest.mark.parametrize("condition", ["", "PatientName=*"])
+@pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_study_whose_clinic_differs_by_case_alone_is_not_shown(condition: str) -> None:
     archive = Shelf({"1.1": ("clinic-a", ""), "1.2": ("Clinic-A", ""), "1.3": ("", "")})
     assert uids(archive.search(condition, ("clinic-a",))) == ["1.1"]

@@ -146,7 +146,12 @@ class ScriptedArchive:
         """Find the instances of a list of UIDs, with their MD5s."""
         self.finds += 1
         return [
-            {"id": name, "sop_uid": held.uids[2], "md5": _md5(held.content).decode()}
+            {
+                "id": name,
+                "sop_uid": held.uids[2],
+                "md5": _md5(held.content).decode(),
+                "clinic": str(held.tags.InstitutionName),
+            }
             for name, held in self.instances.items()
             if held.uids[2] in wanted
         ]
