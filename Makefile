@@ -58,8 +58,9 @@ replace: ## let a corrected export in failed/ take the place of what is archived
 replay: ## offer originals again to an archive that lost something: make replay SINCE=2026-11-24 [CLINIC=clinic-a]
 	@$(STACK) importer replay --since '$(SINCE)' --clinic '$(CLINIC)' --by '$(WHO)'
 
-verify: ## compare journal, originals and archive: make verify [CLINIC=clinic-a] [REPAIR=1]
-	@$(STACK) importer verify --clinic '$(CLINIC)' $(if $(REPAIR),--repair --by '$(WHO)')
+verify: ## compare journal, originals, archive and its disk: make verify [CLINIC=clinic-a] [REPAIR=1] [AGAIN=1] [MB_PER_S=50] [JSON=1]
+	@$(STACK) importer verify --clinic '$(CLINIC)' $(if $(REPAIR),--repair --by '$(WHO)') \
+		$(if $(AGAIN),--again) $(if $(MB_PER_S),--mb-per-s '$(MB_PER_S)') $(if $(JSON),--json)
 
 access-report: ## who looked at a study: make access-report STUDY=1.2.…; what a person did: USER=jane [FROM=2026-11-01 TO=2026-11-30] [CSV=1]
 	@$(STACK) audit report --by '$(WHO)' --study '$(STUDY)' --user '$(PERSON)' --from '$(FROM)' --to '$(TO)' $(if $(CSV),--csv)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypedDict, Unpack
 from urllib.request import ProxyHandler, build_opener
 
@@ -23,7 +24,7 @@ import psycopg2
 
 sys.path.append("/etc/orthanc-lib")
 
-from clinic_access import rules
+from clinic_access import rules, storage
 from clinic_access.gate import Collaborators, Gate, Request
 from clinic_access.index import Connection, Index, IndexMissingError, parse_uids
 from clinic_access.json_value import Json
@@ -141,7 +142,10 @@ class Hooks:
 
     gate: Gate
     index: Index
+    # Of its own: whoever lists all that there is keeps no import waiting.
+    lister: Index
     searcher: Searcher
+    storage: Path
 
     def on_request(self, uri: str, /, **request: Unpack[FilterArguments]) -> bool:
         """Let a request through or not; Orthanc answers 403 to those that are not."""
@@ -222,6 +226,31 @@ class Hooks:
         body = [dict(zip(keys, one, strict=True)) for one in found]
         return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
 
+    def on_files(
+        self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
+    ) -> None:
+        """Tell the importer a page of the files that the storage should hold."""
+        try:
+            found = self.lister.files(*storage.parse_page(request["body"]))
+        except ValueError as error:
+            return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
+        except IndexMissingError:
+            return refuse(output, rules.ARCHIVE_MISSING)
+        return output.AnswerBuffer(f"[{','.join(found)}]".encode(), "application/json")
+
+    def on_set_aside(
+        self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
+    ) -> None:
+        """Move files of the storage that the index does not list into quarantine."""
+        try:
+            names = storage.parse_names(request["body"])
+            moved = storage.set_aside(self.storage, names, self.lister.listed, time.time())
+        except ValueError as error:
+            return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
+        except (IndexMissingError, OSError):
+            return refuse(output, rules.ARCHIVE_MISSING)
+        return output.AnswerBuffer(json.dumps(moved).encode(), "application/json")
+
     def on_health(
         self, output: orthanc.RestOutput, _uri: str, /, **_request: Unpack[RestArguments]
     ) -> None:
@@ -239,8 +268,10 @@ def register(hooks: Hooks) -> list[object]:
     routes = {
         "/clinic-search/(.*)": hooks.on_search,
         "/clinic-access/clinics": hooks.on_clinics,
+        "/clinic-access/files": hooks.on_files,
         "/clinic-access/held": hooks.on_held,
         "/clinic-access/refusal": hooks.on_refusal,
+        "/clinic-access/set-aside": hooks.on_set_aside,
         "/health": hooks.on_health,
     }
     for pattern, callback in routes.items():
@@ -256,6 +287,7 @@ registered = register(
     Hooks(
         make_gate(settings["ClinicAccess"]),
         make_index(settings["PostgreSQL"]),
+        make_index(settings["PostgreSQL"]),
         # Whoever searches keeps no import waiting.
         Searcher(
             Archive(
@@ -266,5 +298,6 @@ registered = register(
             ),
             lambda: datetime.now(UTC).date(),
         ),
+        Path(settings["StorageDirectory"]),
     )
 )

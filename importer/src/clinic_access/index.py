@@ -116,6 +116,35 @@ FROM dicomidentifiers AS named
 JOIN resources AS study ON study.internalid = named.id AND study.resourcetype = 1
 WHERE named.value = ANY(%s) AND named.taggroup = 32 AND named.tagelement = 13
 """
+# By the numbers of the resources, so that what comes meanwhile comes last. An image without any file
+# is listed too.
+_FILES = """
+SELECT json_build_object(
+  'id', resource.internalid, 'filetype', coalesce(file.filetype, 1),
+  'uuid', coalesce(file.uuid, ''), 'size_bytes', coalesce(file.compressedsize, 0),
+  'md5', coalesce(file.compressedhash, ''), 'plain_md5', coalesce(file.uncompressedhash, ''),
+  'resource', resource.publicid, 'sop_uid', coalesce(sop.value, ''),
+  'study', coalesce(study.publicid, ''), 'study_uid', coalesce(named.value, ''),
+  'clinic', coalesce(clinic.value, '')
+)::text
+FROM resources AS resource
+LEFT JOIN attachedfiles AS file ON file.id = resource.internalid
+LEFT JOIN dicomidentifiers AS sop
+  ON sop.id = resource.internalid AND sop.taggroup = 8 AND sop.tagelement = 24
+LEFT JOIN resources AS parent ON parent.internalid = resource.parentid
+LEFT JOIN resources AS study ON study.internalid = CASE resource.resourcetype
+  WHEN 1 THEN resource.internalid WHEN 2 THEN resource.parentid WHEN 3 THEN parent.parentid END
+LEFT JOIN dicomidentifiers AS named
+  ON named.id = study.internalid AND named.taggroup = 32 AND named.tagelement = 13
+LEFT JOIN maindicomtags AS clinic
+  ON clinic.id = study.internalid AND clinic.taggroup = 8 AND clinic.tagelement = 128
+WHERE resource.internalid >= %s
+  AND (resource.internalid, coalesce(file.filetype, 1)) > (%s, %s)
+  AND (file.uuid IS NOT NULL OR resource.resourcetype = 3)
+ORDER BY resource.internalid, coalesce(file.filetype, 1)
+LIMIT %s
+"""
+_LISTED = "SELECT uuid FROM attachedfiles WHERE uuid = ANY(%s)"
 
 
 class Cursor(Protocol):
@@ -206,6 +235,19 @@ class Index:
         IndexMissingError.
         """
         return [held for (held,) in self._ask(_STUDIES, [list(uids)])]
+
+    def files(self, resource: int, filetype: int, count: int) -> list[str]:
+        """Return so many files of the storage, as JSON, from after a resource's number and a file's type.
+
+        `size_bytes` and `md5` are those of the file, `plain_md5` that of what it holds. Raises
+        IndexMissingError.
+        """
+        found = self._ask(_FILES, [resource, resource, filetype, count])
+        return [described for (described,) in found]
+
+    def listed(self, names: Sequence[str]) -> list[str]:
+        """Return which of these names of files the index knows. Raises IndexMissingError."""
+        return [name for (name,) in self._ask(_LISTED, [list(names)])]
 
     def _ask(self, statement: str, values: Values) -> list[tuple[str, ...]]:
         with self._lock:

@@ -130,6 +130,12 @@ class Archive:
             found[str(one["sop_uid"])].append(held)
         return found
 
+    def ask(self, path: str, question: object) -> list[Any]:
+        """Return what the archive answers to a question, both in JSON."""
+        answer = self._request("POST", path, json.dumps(question).encode())
+        self._raise_status(answer, Unavailable)
+        return _parse(answer, list)
+
     def md5(self, instance: str) -> str | None:
         """Return the MD5 of what is stored as this instance, None when there is none."""
         answer = self._get(f"/instances/{instance}/attachments/dicom/md5")

@@ -131,10 +131,13 @@ def replayed(who: str, clinic: str, since: str, stored: int, time: str) -> dict[
     )
 
 
-def repaired(who: str, clinic: str, count: int, time: str) -> dict[str, object]:
-    """Return the record of instances whose bytes the archive had lost, stored anew as they were."""
+def repaired(who: str, clinic: str, count: int, time: str, which: str = "") -> dict[str, object]:
+    """Return the record of instances whose bytes the archive had lost, stored anew as they were.
+
+    `which` tells those from others of the same moment.
+    """
     return _record(
-        f"{time} {clinic} repaired {count}",
+        f"{time} {clinic} repaired {count} {which}".rstrip(),
         time,
         _UPDATED,
         {"source": f"processed/{clinic}", "operator": who},

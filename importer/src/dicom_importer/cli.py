@@ -47,9 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="offer originals again to a restored archive")
     replay.add_argument("--since", required=True, type=date.fromisoformat, metavar="YYYY-MM-DD")
     replay.add_argument("--clinic", default="", help="default: all")
-    verify = commands.add_parser("verify", help="compare journal, originals and archive")
+    verify = commands.add_parser("verify", help="compare journal, originals, archive and its disk")
     verify.add_argument("--clinic", default="", help="default: all")
     verify.add_argument("--repair", action="store_true", help="store anew what has an original")
+    verify.add_argument("--again", action="store_true", help="begin anew what was cut off")
+    verify.add_argument("--mb-per-s", type=float, default=0.0, metavar="N", help="read no faster")
+    verify.add_argument("--json", action="store_true", help="a JSON line for each difference")
     for command in (replace, replay, verify):
         needed = command is not verify
         command.add_argument("--by", required=needed, metavar="NAME", help="who does it, for audit")
@@ -110,10 +113,15 @@ def _verify(settings: Config, arguments: argparse.Namespace) -> int:
 
     if arguments.repair and not arguments.by:
         raise config.ConfigError("verify --repair needs --by NAME: who does it, for audit")
-    wanted = verify.Wanted(arguments.clinic, arguments.by if arguments.repair else "")
-    status = verify.verify(settings, wanted, _say, _progress, _now)
-    _progress("")
-    return status
+    wanted = verify.Wanted(
+        arguments.clinic,
+        arguments.by if arguments.repair else "",
+        arguments.again,
+        arguments.mb_per_s,
+        arguments.json,
+    )
+    screen = verify.Screen(_say, _progress, 0.5 if sys.stderr.isatty() else 60.0)
+    return verify.verify(settings, wanted, screen, _now)
 
 
 _COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
@@ -134,10 +142,12 @@ def _say(text: str) -> None:
 
 
 def _progress(text: str) -> None:
-    """Overwrite the last line, where somebody looks at it."""
+    """Overwrite the last line where somebody looks at it, else write one."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+    elif text:
+        sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def _now() -> datetime:

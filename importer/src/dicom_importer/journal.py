@@ -11,6 +11,8 @@ from dicom_importer.records import Decision, Identity, Report, Row
 from dicom_importer.table import Table
 
 JOURNAL = "journal.sqlite"
+# What came longer ago is forgotten.
+JOURNAL_DAYS = 400
 
 
 class Journal:

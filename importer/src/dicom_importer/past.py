@@ -5,6 +5,8 @@ import os
 from dicom_importer.records import Identity, Report, Row
 from dicom_importer.table import Table
 
+_IMPORTED = "study_uid <> '' AND state = 'done' AND reason = '' AND (? = '' OR clinic = ?)"
+
 
 class Past:
     """Questions about files that were begun with; none changes anything."""
@@ -62,14 +64,40 @@ class Past:
             clinic,
         )
 
-    def studies(self, clinic: str) -> list[str]:
-        """Return the studies that something was imported of, in the order of their coming."""
+    def last(self) -> int:
+        """Return the id of the last row."""
+        return int(self._table.query("SELECT coalesce(max(id), 0) FROM file")[0][0])
+
+    def count(self, clinic: str, until: int) -> int:
+        """Count what was imported of a clinic (empty: of all), up to a row."""
+        (found,) = self._table.query(
+            f"SELECT count(*) FROM file WHERE {_IMPORTED} AND id <= ?",  # noqa: S608 - our own text
+            *(clinic, clinic, until),
+        )
+        return int(found[0])
+
+    def studies(self, clinic: str, after: str, count: int) -> list[str]:
+        """Return so many studies that something was imported of, in the order of their UIDs."""
         rows = self._table.query(
-            "SELECT study_uid FROM file WHERE clinic = ? AND state = 'done' AND reason = ''"
-            " AND study_uid <> '' GROUP BY study_uid ORDER BY min(id)",
-            clinic,
+            "SELECT DISTINCT study_uid FROM file"  # noqa: S608 - our own text
+            f" WHERE {_IMPORTED} AND study_uid > ? ORDER BY study_uid LIMIT ?",
+            *(clinic, clinic, after, count),
         )
         return [study for (study,) in rows]
+
+    def clinics(self, study_uid: str) -> list[str]:
+        """Return the clinics that imported something of a study."""
+        rows = self._table.query(
+            "SELECT DISTINCT clinic FROM file WHERE study_uid = ? AND state = 'done'"
+            " AND reason = '' ORDER BY clinic",
+            study_uid,
+        )
+        return [clinic for (clinic,) in rows]
+
+    def instances(self, study_uid: str) -> set[str]:
+        """Return the instances of a study that were begun with, whatever became of them."""
+        rows = self._table.query("SELECT DISTINCT sop_uid FROM file WHERE study_uid = ?", study_uid)
+        return {sop_uid for (sop_uid,) in rows}
 
     def filed_as(self, target: str) -> list[Row]:
         """Return the rows of files moved to this path."""

@@ -92,11 +92,18 @@ def look_again(
         found[index] = one
 
 
-def state(tools: Tools, clinic: str, ready: Prepared) -> State:
-    """Say what the archive has of this image; raises Failure when it is another one, Unavailable."""
+def state(tools: Tools, clinic: str, ready: Prepared, *, lost: bool = False) -> State:
+    """Say what the archive has of this image; raises Failure when it is another one, Unavailable.
+
+    The archive may answer from its memory what its disk has lost: who has seen that says so.
+    """
     archive, own = tools.archive, ready.opened.archive_id
-    same = archive.md5(own) == ready.md5
+    listed = archive.md5(own)
+    same = listed == ready.md5
     held = [own] if same else archive.instances(ready.opened.header.sop_uid)
+    if lost and held:
+        # Without any file there is nothing in it that could be another version.
+        return "damaged" if same or (listed is None and own in held) else "unread"
     # Before they are compared: that would take bytes that are gone for an archive that is away.
     if not all(archive.reads_back(one, ready.body.length) for one in held):
         return "damaged" if same else "unread"
@@ -105,14 +112,15 @@ def state(tools: Tools, clinic: str, ready: Prepared) -> State:
     return "held" if held else "lacking"
 
 
-def bring(tools: Tools, clinic: str, ready: Prepared, *, sure: bool) -> Status:
+def bring(tools: Tools, clinic: str, ready: Prepared, *, sure: bool, lost: bool = False) -> Status:
     """Store an instance unless the archive holds it, and verify it.
 
-    What is damaged is stored anew when that is sure. Raises Failure, Refused, Unavailable.
+    What is damaged is stored anew when that is sure; `lost` is what was seen to be so.
+    Raises Failure, Refused, Unavailable.
     """
     archive, owner, head = tools.archive, tools.owner, ready.opened.header
     owner.check(head, clinic, ready.opened.identity)
-    seen = state(tools, clinic, ready)
+    seen = state(tools, clinic, ready, lost=lost)
     if seen in ("held", "unread") or (seen == "damaged" and not sure):
         return seen
     if seen == "damaged":

@@ -22,7 +22,7 @@ from dicom_importer.filing import Folders
 from dicom_importer.in_flight import InFlight
 from dicom_importer.instance import Limits
 from dicom_importer.jobs import Job, Queue
-from dicom_importer.journal import JOURNAL, Journal
+from dicom_importer.journal import JOURNAL, JOURNAL_DAYS, Journal
 from dicom_importer.metrics import Metrics
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Failure, Stopping, Unavailable
@@ -39,7 +39,6 @@ UPKEEP_S = 3600.0
 PATIENCE_COOLDOWNS = 10
 MIN_PAUSE_S = 0.2
 PAUSE_FACTOR = 10.0
-JOURNAL_DAYS = 400
 
 
 class Service:

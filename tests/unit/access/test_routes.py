@@ -52,6 +52,8 @@ ALLOWED = [
     ("GET", "/studies", Route(Access.NATIVE_READ)),
     ("GET", f"/series/{ID}", Route(Access.NATIVE_READ)),
     ("POST", "/clinic-access/held", Route(Access.VERIFY)),
+    ("POST", "/clinic-access/files", Route(Access.VERIFY)),
+    ("POST", "/clinic-access/set-aside", Route(Access.REMOVE)),
     ("POST", "/tools/lookup", Route(Access.VERIFY)),
     ("GET", f"/instances/{ID}/attachments/dicom/md5", Route(Access.VERIFY)),
     ("POST", f"/studies/{ID}/update-dicomweb-cache", Route(Access.VERIFY)),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clinic_access import storage
 from dicom_importer.archive import identifier
 from unit.importer.building import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pydicom.dataset import Dataset
 
@@ -30,6 +33,15 @@ class Stored:
     tags: Dataset
     # What is on the disk where that is not what the index believes: other bytes, or no file (None).
     on_disk: bytes | None = b""
+    number: int = 0
+    # Whether the index lists a file of it.
+    has_file: bool = True
+
+    @property
+    def uuid(self) -> str:
+        """What its file is called."""
+        digest = _md5(str(self.number).encode()).decode()
+        return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:]))
 
     @property
     def uids(self) -> tuple[str, str, str]:
@@ -61,6 +73,9 @@ class ScriptedArchive:
     finds: int = 0
     url: str = ""
     refreshed: list[str] = field(default_factory=list)
+    storage: Path = Path("/nowhere")
+    numbers: int = 0
+    written: set[str] = field(default_factory=set)
 
     def answer(  # noqa: C901, PLR0911, PLR0912 - one for each route
         self, method: str, path: str, body: bytes, content_type: str
@@ -80,6 +95,12 @@ class ScriptedArchive:
                 return 200, json.dumps(self.lookup(body.decode())).encode()
             case "POST", ["clinic-access", "held"]:
                 return 200, json.dumps(self.held(json.loads(body))).encode()
+            case "POST", ["clinic-access", "files"]:
+                return 200, json.dumps(self.files(*json.loads(body))).encode()
+            case "POST", ["clinic-access", "set-aside"]:
+                names = json.loads(body)
+                moved = storage.set_aside(self.storage, names, self.listed, time.time())
+                return 200, json.dumps(moved).encode()
             case "GET", ["studies", identifier, "instances"]:
                 return 200, json.dumps(self.study_instances(identifier)).encode()
             case "GET", ["studies" | "series" | "instances" as level, identifier]:
@@ -94,7 +115,7 @@ class ScriptedArchive:
             case "GET", ["instances", identifier, *what] if identifier in self.instances:
                 held = self.instances[identifier]
                 if what[-1] == "md5":
-                    return 200, _md5(held.content)
+                    return (200, _md5(held.content)) if held.has_file else (404, b"")
                 return (500, b"") if held.on_disk is None else (200, held.on_disk or held.content)
             case _:
                 return 404, b""
@@ -116,7 +137,8 @@ class ScriptedArchive:
 
     def keep(self, content: bytes) -> Stored:
         """Hold an instance; an older one stays."""
-        held = Stored(content, parse(content))
+        self.numbers += 1
+        held = Stored(content, parse(content), number=self.numbers)
         return self.instances.setdefault(held.id(3), held)
 
     def _scripted(self, content: bytes) -> Reply | None:
@@ -155,6 +177,53 @@ class ScriptedArchive:
             for name, held in self.instances.items()
             if held.uids[2] in wanted
         ]
+
+    def files(self, after: int, _filetype: int, count: int) -> list[dict[str, object]]:
+        """List the files of the storage, where they are as they should be by now, or damaged."""
+        self.write()
+        clinics: dict[str, str] = {}
+        for held in self.instances.values():
+            clinics.setdefault(held.id(1), str(held.tags.InstitutionName))
+        every = sorted(self.instances.values(), key=lambda held: held.number)
+        return [
+            {
+                "id": held.number,
+                "filetype": 1,
+                "uuid": held.uuid if held.has_file else "",
+                "size_bytes": len(held.content),
+                "md5": _md5(held.content).decode(),
+                "plain_md5": _md5(held.content).decode(),
+                "resource": held.id(3),
+                "study": held.id(1),
+                "study_uid": held.uids[0],
+                "sop_uid": held.uids[2],
+                "clinic": clinics[held.id(1)],
+            }
+            # One file each: after its type begins the next one.
+            for held in every
+            if held.number > after or (held.number == after and not _filetype)
+        ][:count]
+
+    def listed(self, names: Sequence[str]) -> list[str]:
+        """Say which of these files are listed."""
+        return [held.uuid for held in self.instances.values() if held.uuid in names]
+
+    def write(self) -> None:
+        """Bring the storage to what the index and what is damaged say."""
+        wanted = {
+            held.uuid: held.on_disk or held.content
+            for held in self.instances.values()
+            if held.on_disk is not None and held.has_file
+        }
+        for name in self.written - wanted.keys():
+            storage.path(self.storage, name).unlink(missing_ok=True)
+        for name, content in wanted.items():
+            path = storage.path(self.storage, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Somebody may be reading it.
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
+        self.written = {*wanted}
 
     def study_instances(self, identifier: str) -> list[dict[str, object]]:
         """Return what lies in a study."""

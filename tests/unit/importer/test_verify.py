@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-import time
+import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+from clinic_access.storage import QUARANTINE
 from dicom_importer import plan, repair, verify
 from pydicom.uid import generate_uid
 from unit.importer.archiving import stow_answer
 from unit.importer.building import dataset, encode, instance, other
-from unit.importer.commanding import command
+from unit.importer.commanding import command, killed
 from unit.importer.test_audit import records
 from unit.importer.test_flow import DAY
 from unit.importer.test_replace import BY, another_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from unit.importer.archiving import Reply, Stored
     from unit.importer.conftest import Importer
 
-READ_BACK = "cannot be read back"
+REPAIR = ("verify", "--repair", *BY)
+ADVICE = "verify --repair (make verify REPAIR=1)"
+NONE_KEPT = "no original of it is kept: restore the file from a backup of the archive"
+OLD_S = 1_700_000_000
 
 
 def only(importer: Importer) -> Stored:
     """Return the one instance that the archive holds."""
     (held,) = importer.archive.instances.values()
     return held
+
+
+def stored(importer: Importer, held: Stored) -> Path:
+    """Return where an instance's file lies in the archive's storage."""
+    return importer.archive.storage / held.uuid[:2] / held.uuid[2:4] / held.uuid
+
+
+def import_images(importer: Importer, number: int) -> list[Stored]:
+    """Import images of as many studies; returns them as the archive holds them."""
+    for n in range(number):
+        importer.drop(f"clinic-a/{n}.dcm", instance())
+    importer.run()
+    return list(importer.archive.instances.values())
+
+
+def lie_about(importer: Importer, name: str, age_s: float = OLD_S) -> Path:
+    """Put a file into the archive's storage that nothing lists."""
+    path = importer.archive.storage / name[:2] / name[2:4] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"somebody's")
+    os.utime(path, (age_s, age_s))
+    return path
 
 
 def test_what_is_as_it_was_imported_is_counted_and_all_is_well(
@@ -43,14 +70,15 @@ def test_what_is_as_it_was_imported_is_counted_and_all_is_well(
     importer.drop("clinic-a/again.dcm", content)
     importer.run()
     status, said = command(importer, capsys, "verify")
-    assert status == 0
-    assert said == (
-        "2 studies: 2 images compared with their originals, 0 only read back;"
-        " 3 files in processed/; 0 differences.\n"
+    assert said.startswith(
+        "2 files of the archive read (0.0 GB); 2 images compared with their originals, 0 by the"
+        " index alone; 3 files in processed/; "
     )
+    assert (status, said.endswith("; 0 differences.\n")) == (0, True)
+    assert [p.name for p in importer.config.state_dir.glob("verify.*")] == ["verify.lock"]
 
 
-def test_what_is_kept_beside_images_is_no_study(
+def test_what_is_kept_beside_images_is_no_image(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     importer.drop("clinic-a/cd/one.dcm", instance())
@@ -58,7 +86,7 @@ def test_what_is_kept_beside_images_is_no_study(
     importer.run()
     assert importer.counted("clinic-a") == {"success": 1, "kept": 1}
     status, said = command(importer, capsys, "verify")
-    assert (status, said.partition(":")[0]) == (0, "1 studies")
+    assert (status, " 1 images compared with their originals" in said) == (0, True)
 
 
 def test_an_image_that_the_archive_lacks_is_named_and_its_patient_is_not(
@@ -72,63 +100,86 @@ def test_an_image_that_the_archive_lacks_is_named_and_its_patient_is_not(
     held = importer.archive.instances
     del held[next(key for key in held if held[key].uids[2] == made.SOPInstanceUID)]
     status, said = command(importer, capsys, "verify")
+    original = importer.root / f"processed/clinic-a/{DAY}/Doe^John/two.dcm"
     assert status == 1
     assert (
         f"clinic-a: study {made.StudyInstanceUID}, image {made.SOPInstanceUID}"
-        " is not in the archive\n"
+        f" is not in the archive; its original: find {original.parents[1]} -inum"
+        f" {original.stat().st_ino}; {ADVICE} stores it anew\n"
     ) in said
+    assert " 1 differences." in said
     assert "Doe" not in said
     held.clear()
-    status, said = command(importer, capsys, "verify")
-    assert f"study {made.StudyInstanceUID} is not in the archive (2 images)" in said
+    assert " 2 differences." in command(importer, capsys, "verify")[1]
 
 
-def test_changed_bytes_in_the_archive_are_named(
+def test_another_version_in_the_archive_is_named(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    held = only(importer)
+    (held,) = import_images(importer, 1)
     held.content = held.content[:-1] + b"\xff"
     status, said = command(importer, capsys, "verify")
     assert status == 1
-    assert f"image {held.uids[2]} differs: The archive holds another version" in said
+    assert f"image {held.uids[2]} is another version in the archive than its original" in said
 
 
-def test_a_study_that_became_another_clinics_is_named(
+def test_a_study_that_became_another_clinics_is_named_once(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    only(importer).tags.InstitutionName = "clinic-b"
-    assert "is not this clinic's in the archive" in command(importer, capsys, "verify")[1]
+    (held,) = import_images(importer, 1)
+    held.tags.InstitutionName = "clinic-b"
+    said = command(importer, capsys, "verify")[1]
+    assert f"clinic-a: study {held.uids[0]} is not this clinic's in the archive" in said
+    assert " 1 differences." in said
 
 
-def test_without_its_original_an_image_is_still_read_back(
+def test_an_original_that_went_before_its_time_is_named_and_later_is_not_missed(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    (importer.root / f"processed/clinic-a/{DAY}/one.dcm").unlink()
+    (held,) = import_images(importer, 1)
+    (importer.root / f"processed/clinic-a/{DAY}/0.dcm").unlink()
     status, said = command(importer, capsys, "verify")
-    assert (status, "1 only read back" in said) == (0, True)
+    assert (status, " 0 images compared with their originals, 1 by the index" in said) == (1, True)
+    assert f"image {held.uids[2]} has lost its original before the time" in said
+    importer.clock.now_s += 40 * 86400
+    assert command(importer, capsys, "verify")[0] == 0
     importer.archive.instances.clear()
-    assert command(importer, capsys, "verify")[0] == 1
+    status, said = command(importer, capsys, "verify")
+    assert (status, f"{held.uids[2]} is not in the archive; {NONE_KEPT}\n" in said) == (1, True)
 
 
 def test_a_file_in_processed_that_the_journal_does_not_know_is_named_without_its_name(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
+    import_images(importer, 1)
     stray = importer.root / f"processed/clinic-a/{DAY}/Doe^John.dcm"
     stray.write_bytes(instance())
     status, said = command(importer, capsys, "verify", "--clinic", "clinic-a")
     assert status == 1
-    assert f"is not in the journal (find {importer.root}/processed/clinic-a -inum" in said
-    assert str(stray.stat().st_ino) in said
+    assert f"(find {stray.parent} -inum {stray.stat().st_ino}) is not in the journal" in said
     assert "Doe" not in said
     assert command(importer, capsys, "verify", "--clinic", "clinic-b")[0] == 0
+
+
+def test_an_image_that_the_journal_does_not_know_is_named_by_its_study(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_images(importer, 1)
+    past = importer.archive.keep(instance(InstitutionName="clinic-b"))
+    status, said = command(importer, capsys, "verify")
+    assert status == 1
+    assert f"clinic-b: study {past.uids[0]} is in the archive and not in the journal" in said
+    assert " 1 differences." in said
+
+
+def test_an_image_older_than_the_journals_memory_is_not_missed_there(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past = importer.archive.keep(instance(InstitutionName="clinic-b"))
+    importer.archive.write()
+    os.utime(stored(importer, past), (OLD_S, OLD_S))
+    importer.service.sweep()
+    assert command(importer, capsys, "verify")[0] == 0
 
 
 def test_what_was_replaced_is_compared_with_what_replaced_it(
@@ -139,25 +190,35 @@ def test_what_was_replaced_is_compared_with_what_replaced_it(
     assert (status, "1 images compared" in said) == (0, True)
 
 
-def test_without_an_archive_there_is_no_verdict(
+def test_without_an_archive_or_its_disk_there_is_no_verdict(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
+    (held,) = import_images(importer, 1)
+    assert command(importer, capsys, "verify", "--clinic", "clinic-x")[0] == verify.STOPPED
+    held.on_disk = None
+    status, said = command(importer, capsys, *REPAIR)
+    assert status == verify.STOPPED
+    assert said.startswith("Not one of the archive's 1 files lies in ")
     importer.archive.away = True
-    status, said = command(importer, capsys, "verify")
-    assert (status, said.startswith("Stopped: the archive does not answer")) == (2, True)
-    assert command(importer, capsys, "verify", "--clinic", "clinic-x")[0] == 2
+    status, said = command(importer, capsys, "verify", "--again")
+    assert status == verify.STOPPED
+    assert "Stopped: the archive does not answer (status 503). Run it again later" in said
 
 
 @pytest.mark.parametrize(
-    "damage", [other, lambda content: content[:-1], lambda _: None], ids=["turned", "cut", "gone"]
+    ("damage", "kind"),
+    [
+        (other, "has other bytes on the archive's disk than when it was stored"),
+        (lambda content: content[:-1], "has another size on the archive's disk than"),
+        (lambda _: None, "is gone from the archive's disk"),
+    ],
+    ids=["turned", "cut", "gone"],
 )
-def test_an_image_whose_bytes_are_damaged_is_named_with_its_original_and_what_to_do(
+def test_an_image_whose_bytes_are_damaged_is_named_with_its_file_and_its_original(
     importer: Importer,
     capsys: pytest.CaptureFixture[str],
-    waits: list[float],
     damage: Callable[[bytes], bytes | None],
+    kind: str,
 ) -> None:
     made = dataset(PatientName="Doe^John")
     importer.drop("clinic-a/Doe^John/one.dcm", encode(made))
@@ -168,152 +229,55 @@ def test_an_image_whose_bytes_are_damaged_is_named_with_its_original_and_what_to
     status, said = command(importer, capsys, "verify")
     original = importer.root / f"processed/clinic-a/{DAY}/Doe^John/one.dcm"
     assert status == 1
-    assert said == (
-        f"clinic-a: study {held.uids[0]}, image {held.uids[2]} {READ_BACK}; its original:"
-        f" find {original.parents[1]} -inum {original.stat().st_ino}\n"
-        "What cannot be read back is damaged or gone on the archive's disk. If that disk is in its"
-        " place, verify --repair (make verify REPAIR=1) stores anew what has an original; only a"
-        " backup of the archive brings back the rest.\n"
-        "2 studies: 2 images compared with their originals, 0 only read back;"
-        " 2 files in processed/; 1 differences.\n"
+    named, end = said.splitlines()
+    assert named.startswith(
+        f"clinic-a: study {held.uids[0]}, image {held.uids[2]}, file {stored(importer, held)} {kind}"
     )
-    assert waits == [*repair.ASK_AGAIN_AFTER_S]
+    assert named.endswith(
+        f"; its original: find {original.parents[1]} -inum {original.stat().st_ino};"
+        f" {ADVICE} stores it anew"
+    )
+    assert end.endswith(" 1 differences.")
+    original.unlink()
+    assert f"; {NONE_KEPT}\n" in command(importer, capsys, "verify")[1]
 
 
-@pytest.mark.usefixtures("waits")
-def test_damage_is_found_without_an_original_too(
+def test_a_file_that_nothing_lists_is_moved_aside_and_never_removed(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    (importer.root / f"processed/clinic-a/{DAY}/one.dcm").unlink()
-    only(importer).on_disk = None
+    import_images(importer, 1)
+    name = "0123abcd-0000-4000-8000-0123456789ab"
+    orphan, odd = lie_about(importer, name), lie_about(importer, "abcd-odd")
+    new = lie_about(importer, "ff" + name[2:], importer.clock.utc().timestamp() - 60)
+    day = importer.archive.storage / ".by-day/2023-11-14" / name
+    day.parent.mkdir(parents=True)
+    os.link(orphan, day)
     status, said = command(importer, capsys, "verify")
     assert status == 1
-    assert f"image {only(importer).uids[2]} {READ_BACK}; no original of it is kept\n" in said
+    assert f"of no clinic: file {orphan} lies on the archive's disk and is not in its index" in said
+    assert (str(odd) in said, str(new) in said, ".by-day" in said) == (True, False, False)
+    assert " 2 differences." in said
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, " 1 moved aside; 1 differences." in said) == (1, True)
+    assert (importer.archive.storage / QUARANTINE / name).read_bytes() == b"somebody's"
+    assert (orphan.exists(), odd.exists(), new.exists(), day.exists()) == (False, True, True, True)
 
 
-@pytest.mark.usefixtures("waits")
-def test_a_duplicate_that_another_file_brought_is_read_back_before_it_is_compared(
+def test_an_image_that_is_listed_without_a_file_is_stored_anew(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    held = only(importer)
-    held.content = other(held.content)
-    held.on_disk = None
+    held, _ = import_images(importer, 2)
+    held.has_file = False
     status, said = command(importer, capsys, "verify")
-    assert (status, READ_BACK in said) == (1, True)
+    assert (status, f"{held.uids[2]} is in the archive's index without a file; its" in said) == (
+        1,
+        True,
+    )
+    assert " 1 repaired; 0 differences." in command(importer, capsys, *REPAIR)[1]
+    assert command(importer, capsys, "verify")[0] == 0
+    assert all(one.has_file for one in importer.archive.instances.values())
 
 
-@pytest.mark.parametrize("hiccups", [1, 2])
-def test_what_is_read_when_the_archive_is_asked_again_was_no_damage(
-    importer: Importer, capsys: pytest.CaptureFixture[str], waits: list[float], hiccups: int
-) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    answers = iter([(500, b"")] * hiccups)
-    importer.archive.verifying = lambda _: next(answers, None)
-    status, said = command(importer, capsys, "verify")
-    assert (status, " 0 differences." in said, len(waits)) == (0, True, hiccups)
-
-
-@pytest.mark.parametrize("status", [401, 403, 502, 503, 504])
-def test_an_archive_that_cannot_be_asked_is_no_damage(
-    importer: Importer, capsys: pytest.CaptureFixture[str], waits: list[float], status: int
-) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    importer.archive.verifying = lambda _: (status, b"")
-    found, said = command(importer, capsys, "verify")
-    assert (found, READ_BACK in said, waits) == (verify.STOPPED, False, [])
-    assert said.startswith(f"Stopped: the archive does not answer (status {status}). Until then: ")
-
-
-@pytest.mark.parametrize("asked", [1, 5, 6])
-def test_an_archive_that_goes_away_in_the_middle_leaves_no_false_report(
-    importer: Importer,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    asked: int,
-) -> None:
-    for n in range(5):
-        importer.drop(f"clinic-a/{n}.dcm", instance())
-    importer.run()
-    first = next(iter(importer.archive.instances.values()))
-    first.on_disk = None
-    times = iter(range(1, 100))
-
-    def answer(_: str) -> Reply | None:
-        importer.archive.away |= next(times) >= asked
-        return None
-
-    importer.archive.verifying = answer
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    monkeypatch.setattr(verify, "_AT_ONCE", 10)
-    status, said = command(importer, capsys, "verify")
-    assert status == verify.STOPPED
-    assert said.startswith("Stopped: the archive does not answer (status 503). Until then: ")
-    assert READ_BACK not in said
-
-
-def test_what_was_found_before_the_archive_went_away_is_said(
-    importer: Importer,
-    capsys: pytest.CaptureFixture[str],
-    waits: list[float],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for n in range(2):
-        importer.drop(f"clinic-a/{n}.dcm", instance())
-    importer.run()
-    monkeypatch.setattr(verify, "_AT_ONCE", 1)
-    lost: list[str] = []
-
-    def answer(identifier: str) -> Reply:
-        lost.append(identifier)
-        return (404 if identifier == lost[0] else 503), b""
-
-    importer.archive.verifying = answer
-    status, said = command(importer, capsys, "verify")
-    assert (status, len(waits)) == (verify.STOPPED, 2)
-    named, advice, stopped = said.splitlines()
-    assert importer.archive.instances[lost[0]].uids[2] in named
-    assert advice.startswith("What cannot be read back")
-    assert "1 differences" in stopped
-
-
-def test_several_are_read_at_once_and_named_in_the_order_of_the_journal(
-    importer: Importer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = dataset()
-    for n in range(12):
-        made.SOPInstanceUID = generate_uid()
-        importer.drop(f"clinic-a/cd/{n:02}.dcm", encode(made))
-    importer.run()
-    uids = []
-    for held in importer.archive.instances.values():
-        held.on_disk = None
-        uids.append(held.uids[2])
-    together = threading.Barrier(importer.config.connections)
-
-    def answer(_: str) -> None:
-        together.wait(timeout=10)
-
-    importer.archive.verifying = answer
-    monkeypatch.setattr(verify, "_AT_ONCE", 4)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    status, said = command(importer, capsys, "verify")
-    assert (status, importer.config.connections) == (1, 2)
-    named = [line.split("image ")[1].split()[0] for line in said.splitlines()[:12]]
-    assert named == uids
-    assert "12 images compared with their originals" in said
-    assert command(importer, capsys, "verify")[1] == said
-
-
-REPAIR = ("verify", "--repair", *BY)
-
-
-@pytest.mark.usefixtures("waits")
 def test_told_to_repair_it_stores_anew_what_is_damaged_or_lacking_and_has_an_original(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,18 +293,26 @@ def test_told_to_repair_it_stores_anew_what_is_damaged_or_lacking_and_has_an_ori
         held, key=lambda x: uids.index(held[x].uids[2])
     )
     held[damaged].on_disk = held[without].on_disk = None
-    (importer.root / f"processed/clinic-a/{DAY}/cd/2.dcm").rename(importer.root / "aside")
+    original = importer.root / f"processed/clinic-a/{DAY}/cd/2.dcm"
+    original.rename(importer.root / "aside")
     del held[lacking], held[whole_study]
     status, said = command(importer, capsys, *REPAIR)
     assert status == 1
-    assert f"image {uids[0]} cannot be read back; repaired\n" in said
     assert f"image {uids[1]} is not in the archive; repaired\n" in said
-    assert f"image {uids[2]} cannot be read back; no original of it is kept\n" in said
     assert f"image {uids[4]} is not in the archive; repaired\n" in said
-    assert said.endswith(" 3 repaired; 1 differences.\n")
+    named = {
+        line.split("image ")[1].split(",")[0]: line
+        for line in said.splitlines()
+        if "file /" in line
+    }
+    assert named[uids[0]].endswith(" is gone from the archive's disk; repaired")
+    assert named[uids[2]].endswith(f" is gone from the archive's disk; {NONE_KEPT}")
+    # The second is the original that is not there.
+    assert said.endswith(" 3 repaired; 2 differences.\n")
     told = [r for r in records(importer) if r["status"] == "repaired"]
-    assert [(r["clinic_id"], r["instances"]) for r in told] == [("clinic-a", 2), ("clinic-b", 1)]
-    (importer.root / "aside").rename(importer.root / f"processed/clinic-a/{DAY}/cd/2.dcm")
+    assert sum(int(str(r["instances"])) for r in told) == 3
+    assert {r["clinic_id"] for r in told} == {"clinic-a", "clinic-b"}
+    (importer.root / "aside").rename(original)
     assert command(importer, capsys, *REPAIR)[0] == 0
     assert command(importer, capsys, "verify")[1].endswith("; 0 differences.\n")
     assert {key: one.content for key, one in held.items()} == before
@@ -348,59 +320,147 @@ def test_told_to_repair_it_stores_anew_what_is_damaged_or_lacking_and_has_an_ori
     assert importer.tree() == tree
 
 
+def test_what_the_archive_answers_from_its_memory_is_repaired_on_its_disk(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held, _ = import_images(importer, 2)
+    held.on_disk = None
+    importer.archive.verifying = lambda _: (200, b"{}")
+    assert " 1 repaired; 0 differences." in command(importer, capsys, *REPAIR)[1]
+    importer.archive.write()
+    assert all(stored(importer, x).exists() for x in importer.archive.instances.values())
+
+
 @pytest.mark.usefixtures("waits")
 def test_what_is_not_this_clinics_or_another_version_is_reported_and_not_repaired(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for n in range(2):
-        importer.drop(f"clinic-a/{n}.dcm", instance())
-    importer.run()
-    elsewhere, version = importer.archive.instances.values()
+    elsewhere, version, _ = import_images(importer, 3)
     elsewhere.tags.InstitutionName = "clinic-b"
     version.content = other(version.content)
     elsewhere.on_disk = version.on_disk = None
     stores = importer.archive.stores
+    held = list(importer.archive.instances.values())
     status, said = command(importer, capsys, *REPAIR)
-    assert (status, "2 differences" in said, importer.archive.stores) == (1, True, stores)
-    assert list(importer.archive.instances.values()) == [elsewhere, version]
+    # Of the first one also whose it is.
+    assert (status, " 3 differences." in said, importer.archive.stores) == (1, True, stores)
+    assert list(importer.archive.instances.values()) == held
 
 
 @pytest.mark.usefixtures("waits")
 def test_what_the_archive_refuses_to_take_anew_is_reported(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
-    only(importer).on_disk = None
-    uid = only(importer).uids[2]
-    importer.archive.script.append(lambda _: (409, stow_answer(failed=uid, reason=0xC000)))
+    held, _ = import_images(importer, 2)
+    held.on_disk = None
+    refusal = stow_answer(failed=held.uids[2], reason=0xC000)
+    importer.archive.script.append(lambda _: (409, refusal))
     status, said = command(importer, capsys, *REPAIR)
+    # It is lacking by now, and brought back from its original.
     assert (status, "; not repaired: The archive cannot read this file." in said) == (1, True)
     assert command(importer, capsys, *REPAIR)[0] == 0
     assert command(importer, capsys, "verify")[0] == 0
 
 
-def test_who_repairs_has_to_be_said_and_nobody_replaces_meanwhile(
+def test_who_repairs_has_to_be_said_and_nobody_replaces_or_verifies_meanwhile(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    importer.drop("clinic-a/one.dcm", instance())
-    importer.run()
+    import_images(importer, 1)
     importer.archive.instances.clear()
     assert command(importer, capsys, "verify", "--repair")[0] == 2
     with plan.held(importer.config.state_dir):
         status, said = command(importer, capsys, *REPAIR)
     assert (status, said.startswith("A replacement or replay is under way")) == (2, True)
+    with verify.alone(importer.config.state_dir):
+        status, said = command(importer, capsys, "verify")
+    assert (status, said) == (2, "Another verification is under way.\n")
     assert command(importer, capsys, "verify", *BY)[0] == 1
     assert not importer.archive.instances
     assert command(importer, capsys, *REPAIR)[0] == 0
 
 
+@pytest.mark.parametrize(
+    "step",
+    ["listing:_page", "verify.disk:_compare", "verify.images:_look", "verify.images:_stray"],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_it_goes_on_and_tells_everything_once(
+    importer: Importer, capsys: pytest.CaptureFixture[str], step: str, when: str
+) -> None:
+    gone, lacking, *_ = import_images(importer, 9)
+    gone.on_disk = None
+    del importer.archive.instances[lacking.id(3)]
+    killed(importer, step, when, "verify")
+    status, said = command(importer, capsys, "verify")
+    assert status == 1
+    assert said.startswith("It goes on with what was begun at 2026-11-24T08:")
+    assert "8 files of the archive read (0.0 GB); 7 images compared" in said
+    assert (said.count(gone.uids[2]), said.count(lacking.uids[2])) == (1, 1)
+    assert " 2 differences." in said
+    assert "It goes on" not in command(importer, capsys, "verify")[1]
+
+
+def test_what_was_read_before_a_kill_is_not_read_again_unless_asked_for(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held, removed, _ = import_images(importer, 3)
+    killed(importer, "verify.images:_study", "before", "verify")
+    held.on_disk = other(held.content)
+    status, said = command(importer, capsys, "verify")
+    assert (status, "3 files of the archive read" in said) == (0, True)
+    killed(importer, "verify.disk:check", "before", "verify")
+    # Listed as they were, and gone rightly meanwhile.
+    del importer.archive.instances[removed.id(3)]
+    importer.archive.write()
+    status, said = command(importer, capsys, "verify", "--again")
+    assert "It goes on" not in said
+    assert (held.uids[2] in said, f"{removed.uids[2]} is not in" in said) == (True, True)
+    assert " 2 differences." in said
+
+
+def test_what_left_the_archive_after_it_was_listed_is_not_missed_on_its_disk(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removed, _ = import_images(importer, 2)
+    killed(importer, "verify.disk:check", "before", "verify")
+    del importer.archive.instances[removed.id(3)]
+    importer.archive.write()
+    assert "gone from the archive's disk" not in command(importer, capsys, "verify")[1]
+
+
+@pytest.mark.parametrize("words", [REPAIR, (*REPAIR, "--again"), ("verify", "--again")])
+def test_what_was_repaired_before_a_kill_is_audited_and_told_unless_it_begins_anew(
+    importer: Importer, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    held, _ = import_images(importer, 2)
+    held.on_disk = None
+    killed(importer, "verify.desk:Desk.tell", "after", *REPAIR)
+    assert not [r for r in records(importer) if r["status"] == "repaired"]
+    status, said = command(importer, capsys, *words)
+    assert (status, " 1 repaired; 0 differences." in said) == (0, "--again" not in words)
+    assert [r["instances"] for r in records(importer) if r["status"] == "repaired"] == [1]
+
+
+def test_programs_get_a_line_of_json_for_each_difference_and_a_summary(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held, _ = import_images(importer, 2)
+    held.on_disk = None
+    status, said = command(importer, capsys, "verify", "--json")
+    found, end = map(json.loads, said.splitlines())
+    assert status == 1
+    named = {key: found[key] for key in ("kind", "clinic", "study_uid", "sop_uid", "repaired")}
+    assert list(named.values()) == ["gone", "clinic-a", held.uids[0], held.uids[2], False]
+    assert (found["file"], ADVICE in found["advice"]) == (str(stored(importer, held)), True)
+    summary = end["summary"]
+    assert (summary["read"], summary["compared"], summary["differences"]) == (2, 1, 1)
+    assert (summary["kinds"], summary["ended"]) == ({"gone": 1}, True)
+
+
 def test_an_archive_that_goes_away_meanwhile_leaves_what_was_repaired_in_the_audit(
     importer: Importer, capsys: pytest.CaptureFixture[str], waits: list[float]
 ) -> None:
-    for n in range(2):
-        importer.drop(f"clinic-a/{n}.dcm", instance())
-    importer.run()
+    import_images(importer, 2)
     importer.archive.instances.clear()
     importer.config = dataclasses.replace(importer.config, connections=1)
 
@@ -411,7 +471,7 @@ def test_an_archive_that_goes_away_meanwhile_leaves_what_was_repaired_in_the_aud
     importer.archive.script += [lambda _: None, goes_away]
     status, said = command(importer, capsys, *REPAIR)
     assert (status, len(importer.archive.instances)) == (verify.STOPPED, 1)
-    assert said.startswith("Stopped: the archive does not answer (status 503)")
+    assert "Stopped: the archive does not answer (status 503)" in said
     assert len(waits) == repair.TRIES - 1
     (record,) = [r for r in records(importer) if r["status"] == "repaired"]
     assert (record["instances"], record["who"]) == (
