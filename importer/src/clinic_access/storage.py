@@ -32,7 +32,7 @@ def parse_names(body: bytes) -> list[str]:
     names = _json(body)
     if not isinstance(names, list) or len(names) > MAX_FILES:
         raise ValueError(f"not a list of at most {MAX_FILES} names")
-    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+    if not all(isinstance(name, str) and is_name(name) for name in names):
         raise ValueError("not a list of names of Orthanc's files")
     return names
 
@@ -42,6 +42,11 @@ def _json(body: bytes) -> object:
         return json.loads(body)
     except RecursionError as error:
         raise ValueError("too deep") from error
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a file may have got its name from Orthanc."""
+    return _NAME.fullmatch(text) is not None
 
 
 def path(storage: Path, name: str) -> Path:

@@ -98,7 +98,7 @@ class ScriptedArchive:
             case "POST", ["clinic-access", "files"]:
                 return 200, json.dumps(self.files(*json.loads(body))).encode()
             case "POST", ["clinic-access", "set-aside"]:
-                names = json.loads(body)
+                names = storage.parse_names(body)
                 moved = storage.set_aside(self.storage, names, self.listed, time.time())
                 return 200, json.dumps(moved).encode()
             case "GET", ["studies", identifier, "instances"]:

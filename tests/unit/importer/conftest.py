@@ -156,7 +156,6 @@ def importer(tmp_path: Path, archive: ScriptedArchive) -> Iterator[Importer]:
         (tmp_path / top).mkdir(parents=True)
     (tmp_path / "secret").write_text("s\n")
     archive.storage = tmp_path / "archive"
-    archive.storage.mkdir()
     made = Importer(tmp_path, Clock(), archive, settings(tmp_path, archive.url))
     yield made
     made.service.close()

@@ -122,13 +122,18 @@ def _find_orphans(desk: Desk, top: str, listed: set[str]) -> None:
     orphans = [
         path
         for path, changed_s in _walk(storage / top)
-        if changed_s < before_s
-        and (path.name not in listed or path != rules.path(storage, path.name))
+        if changed_s < before_s and not (path.name in listed and _is_own(storage, path))
     ]
-    names = [path.name for path in orphans if path == rules.path(storage, path.name)]
+    names = [path.name for path in orphans if _is_own(storage, path)]
     moved = listing.set_aside(desk.archive, names) if desk.repairs and names else set()
     for path in orphans:
-        desk.found(Finding("orphan", file=str(path), repaired=path.name in moved))
+        is_moved = path.name in moved and _is_own(storage, path)
+        desk.found(Finding("orphan", file=str(path), repaired=is_moved))
+
+
+def _is_own(storage: Path, path: Path) -> bool:
+    """Say whether a file lies where Orthanc puts one of this name."""
+    return rules.is_name(path.name) and path == rules.path(storage, path.name)
 
 
 def _walk(top: Path) -> Iterator[tuple[Path, float]]:
