@@ -63,6 +63,7 @@ def _verify(desk: Desk) -> int:
         _list(desk)
         disk.check(desk)
         images.check(desk)
+        disk.make_anew(desk)
         images.check_unknown(desk)
         images.check_processed(desk)
     except Unavailable as absence:

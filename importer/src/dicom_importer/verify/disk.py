@@ -99,20 +99,26 @@ def _tell(desk: Desk, one: Listed) -> None:
     sop_uid = one.sop_uid if one.is_image else ""
     file = str(one.path(desk.config.archive_dir)) if one.uuid else ""
     seen = Finding(kind, one.clinic, one.study_uid, sop_uid, file)
-    found = originals.treat(desk, seen, lost=True) if sop_uid else _made_anew(desk, one, seen)
+    if not sop_uid and desk.repairs:
+        return  # when all images are there that it is made of
+    found = originals.treat(desk, seen, lost=True) if sop_uid else seen
     if found:
         desk.found(found)
 
 
-def _made_anew(desk: Desk, one: Listed, found: Finding) -> Finding:
-    """Have the archive make anew what it had made of images, when told to."""
-    if not desk.repairs:
-        return found
-    with contextlib.suppress(Unavailable):
-        desk.archive.refresh(one.study)
-    if listing.is_listed(desk.archive, one) and _look(desk, one, is_first=False):
-        return found
-    return replace(found, repaired=True)
+def make_anew(desk: Desk) -> None:
+    """Have the archive make anew what it had made of images and is damaged, when told to; raises Unavailable."""
+    damaged = desk.notes.damaged_not_images() if desk.repairs else []
+    for study in sorted({one.study for one in damaged}):
+        # One that lacks images cannot be read whole.
+        with contextlib.suppress(Unavailable):
+            desk.archive.refresh(study)
+    for one in damaged:
+        is_same = listing.is_listed(desk.archive, one)
+        kind = _look(desk, one, is_first=False)
+        file = str(one.path(desk.config.archive_dir))
+        seen = Finding(kind or "changed", one.clinic, one.study_uid, file=file)
+        desk.found(replace(seen, repaired=not is_same or not kind))
 
 
 def _find_orphans(desk: Desk, top: str, listed: set[str]) -> None:

@@ -109,6 +109,10 @@ class Notes:
         """Note that a file is damaged: it was told of, and is compared with nothing."""
         self._db.execute("UPDATE listed SET damaged = 1 WHERE id = ? AND filetype = ?", [*one.key])
 
+    def damaged_not_images(self) -> list[Listed]:
+        """Return the damaged files that the archive made of images."""
+        return self._listed("damaged AND NOT (filetype = ? AND sop_uid <> '')", IMAGE)
+
     def journalled(self, each: Iterable[Listed]) -> None:
         """Note that the journal knows these."""
         self._db.execute("BEGIN")
