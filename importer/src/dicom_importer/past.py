@@ -101,4 +101,5 @@ class Past:
 
     def filed_as(self, target: str) -> list[Row]:
         """Return the rows of files moved to this path."""
-        return self._table.select("target = ? ORDER BY id", os.fsencode(target))
+        # Without the second condition SQLite takes no index, which has no rows without a target.
+        return self._table.select("target = ? AND target <> '' ORDER BY id", os.fsencode(target))
