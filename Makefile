@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs clinic user rotate explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair clinic user rotate explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,18 @@ access-report: ## who looked at a study: make access-report STUDY=1.2.…; what 
 
 audit-check: ## say whether records of the audit were changed or removed
 	@$(STACK) audit check
+
+backup: ## back up now, with new dumps of the databases; then say how it stands
+	@$(STACK) backup run --dump
+
+backup-key: ## print the key of the backup: keep it apart from this machine, without it nothing comes back
+	@$(STACK) backup-key
+
+backup-check: ## prove that the backup is whole, and remove what is too old: make backup-check [EVERYTHING=1]
+	@$(STACK) backup check $(if $(EVERYTHING),--everything)
+
+backup-repair: ## take out what a check found damaged, and save everything anew that is still here
+	@$(STACK) backup repair
 
 build: setup ## build the images only
 	@$(STACK) build

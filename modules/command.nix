@@ -5,10 +5,13 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatStringsSep escapeShellArg getExe getExe' mkIf;
+  inherit (lib) concatStringsSep escapeShellArg getExe getExe' mkIf optional;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
-  units = ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"];
+  backedUp = cfg.backup.target != null;
+  units =
+    ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"]
+    ++ optional backedUp "dicom-backup-metrics";
   # A command runs with the same settings, user and secrets as the unit that it belongs to.
   options = unit: let
     settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") unit.environment;
@@ -52,8 +55,25 @@ in {
               ${options config.systemd.services.dicom-auditor} \
               ${getExe' pkgs.dicom-importer "dicom-audit"} "$@"
           }
+          backup() {
+            ${
+            if backedUp
+            then ''
+              systemd-run --quiet --wait --pipe --collect --property=User=dicom-backup --property=Group=dicom-backup \
+                --property="AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_FOWNER" --property=UMask=0077 \
+                --property=TemporaryFileSystem=/run/secrets:ro,mode=0755 \
+                --setenv=PATH=${escapeShellArg config.systemd.services.dicom-backup.environment.PATH} \
+                ${options config.systemd.services.dicom-backup} \
+                ${getExe' pkgs.dicom-importer "dicom-backup"} "$@"
+            ''
+            else ''
+              printf '\033[31m! %s\033[0m\n' "backup: there is NONE: set services.dicom-stack.backup.target" >&2
+              return 1
+            ''
+          }
+          }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -106,6 +126,11 @@ in {
               [[ $state == active ]] || well=1
             done
             importer status || well=1
+            ${
+            if backedUp
+            then "backup status || well=1"
+            else "backup status || true"
+          }
             exit "$well"
             ;;
           explain | retry)
@@ -120,6 +145,16 @@ in {
             ;;
           audit-check)
             audit check
+            ;;
+          backup)
+            backup run --dump
+            ;;
+          backup-check | backup-repair)
+            backup "''${1#backup-}" "''${@:2}"
+            ;;
+          backup-key)
+            cat ${escapeShellArg "${cfg.dataDir}/secrets/backup.backup_key"}
+            echo
             ;;
           *)
             usage

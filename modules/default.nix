@@ -17,6 +17,7 @@
     ./alertmanager.nix
     ./loki.nix
     ./grafana.nix
+    ./backup.nix
     ./command.nix
   ];
 }

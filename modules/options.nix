@@ -5,7 +5,7 @@
   ...
 }: let
   inherit (lib) concatLists hasPrefix mapAttrsToList mkEnableOption mkOption toInt;
-  inherit (lib.types) attrsOf int ints listOf nullOr port str strMatching;
+  inherit (lib.types) attrsOf bool int ints listOf nullOr port str strMatching;
 
   inherit (import ./library.nix) readSettings;
   cfg = config.services.dicom-stack;
@@ -117,6 +117,52 @@ in {
         description = "Account at the mail server; its password is the secret `smtp_password`.";
       };
     };
+    backup = {
+      target = mkOption {
+        type = nullOr (strMatching "/[^:[:space:]]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):[^[:space:]]+");
+        default = null;
+        example = "sftp:backup@nas.example.org:stack";
+        description = "Where everything is backed up to, as restic names a repository; a path is a folder of another disk. The secrets `backup_credentials` (lines NAME=VALUE) and `backup_ssh_key` open it.";
+      };
+      intervalMinutes = mkOption {
+        type = ints.positive;
+        default = toInt defaults.BACKUP_INTERVAL_MIN;
+        example = 30;
+        description = "Minutes from one backup to the next.";
+      };
+      dumpIntervalMinutes = mkOption {
+        type = ints.positive;
+        default = toInt defaults.BACKUP_DUMP_INTERVAL_MIN;
+        example = 120;
+        description = "Minutes from one dump of the databases to the next.";
+      };
+      keep = {
+        daily = mkOption {
+          type = ints.positive;
+          default = toInt defaults.BACKUP_KEEP_DAILY;
+          example = 14;
+          description = "The newest backup of so many days stays.";
+        };
+        weekly = mkOption {
+          type = ints.positive;
+          default = toInt defaults.BACKUP_KEEP_WEEKLY;
+          example = 8;
+          description = "The newest backup of so many weeks stays.";
+        };
+        monthly = mkOption {
+          type = ints.positive;
+          default = toInt defaults.BACKUP_KEEP_MONTHLY;
+          example = 24;
+          description = "The newest backup of so many months stays.";
+        };
+      };
+      prune = mkOption {
+        type = bool;
+        default = defaults.BACKUP_PRUNE == "yes";
+        example = false;
+        description = "Whether old backups are removed from here; not where the target only lets add to it.";
+      };
+    };
     secretFiles = mkOption {
       type = attrsOf str;
       default = {};
@@ -146,6 +192,10 @@ in {
       {
         assertion = cfg.mail.user != null -> cfg.secretFiles ? smtp_password;
         message = "services.dicom-stack: mail.user needs secretFiles.smtp_password, a file that holds its password.";
+      }
+      {
+        assertion = cfg.backup.target != null -> cfg.backup.target != cfg.dataDir && !hasPrefix "${cfg.dataDir}/" cfg.backup.target;
+        message = "services.dicom-stack.backup.target lies within dataDir: what is lost with it is no backup; name another disk.";
       }
     ]
     (mapAttrsToList (name: path: {

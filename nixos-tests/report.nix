@@ -76,6 +76,22 @@ in {
     siteConf = found.environment.etc."nginx/site.conf".text;
     acme = attrNames found.security.acme.certs;
   };
+  backups =
+    mapAttrs (_: target: let
+      found = with' {services.dicom-stack.backup = {inherit target;};};
+    in {
+      inherit (found) warnings;
+      complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
+      etc = mapAttrs (_: entry: toString entry.source) (filterAttrs (name: _: hasPrefix "prometheus/scrape/" name) found.environment.etc);
+      settings = found.environment.etc."dicom-stack/settings.json".text;
+      hardened = found.services.dicom-stack.hardenedUnits;
+      units =
+        mapAttrs (name: _: found.systemd.units.${name}.text)
+        (filterAttrs (name: _: hasPrefix "dicom-backup" name) found.systemd.units);
+    }) {
+      elsewhere = "sftp:backup@nas.example.org:stack";
+      onThisHost = "/mnt/backup";
+    };
   acme = mapAttrs (_: certificate: {inherit (certificate) group webroot;}) config.security.acme.certs;
   options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
   warnings = config.warnings;
@@ -101,6 +117,7 @@ in {
       };
     });
     mailWithoutSender = complaints {services.dicom-stack.mail.from = mkForce null;};
+    backupWithinDataDir = complaints {services.dicom-stack.backup.target = "/srv/dicom-stack/backup";};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };
 }

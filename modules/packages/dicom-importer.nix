@@ -23,7 +23,7 @@ in
       python3Packages.urllib3
       python3Packages.watchdog
     ];
-    pythonImportsCheck = ["access_audit" "dicom_importer"];
+    pythonImportsCheck = ["access_audit" "dicom_backup" "dicom_importer"];
     meta = {
       inherit (project) description;
       license = lib.licenses.asl20;

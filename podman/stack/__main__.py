@@ -26,6 +26,7 @@ from stack import (
     unit,
 )
 from stack.compose import added, compose, remove_dropped, services
+from stack.compose import images as wanted_images
 from stack.settings import Settings, SettingsError, load
 from stack.shell import CommandError, environment, say
 from stack.site import site_conf
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 def up(settings: Settings) -> None:
     """Bring the stack to what the settings say; safe to repeat."""
     preflight.refuse_if_impossible(settings)
-    built = images.build(settings.values["DEBIAN_MIRROR"])
-    images.pull([settings.values[f"{s.upper()}_IMAGE"] for s in added(settings).services])
+    built = images.build(settings.values["DEBIAN_MIRROR"], wanted_images(settings))
+    named = [f"{service.upper()}_IMAGE" for service in added(settings).services]
+    images.pull([settings.values[name] for name in named if name in settings.values])
     files.prepare(settings)
     credentials.ensure_secrets(settings.data_dir / "secrets")
     tls = certificate.ensure_certificate(settings)
@@ -50,6 +52,7 @@ def up(settings: Settings) -> None:
         settings.data_dir / "config" / "alertmanager.json",
         alerts.alertmanager_json(alerts.BASE.read_text(), settings),
     )
+    files.keep_settings(settings)
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")
     remove_dropped(settings)
@@ -61,12 +64,14 @@ def up(settings: Settings) -> None:
     for clinic in people.clinics(settings):
         files.clinic_folders(settings, clinic)
     say(f"the stack is up at {settings.public_url}")
+    if not settings.values["BACKUP_TARGET"]:
+        say("nothing is backed up: set BACKUP_TARGET (README, Backup)")
 
 
 def down(settings: Settings) -> None:
     """Stop the stack; data stays."""
     remove_dropped(settings)
-    compose(settings, images.tags(), "down")
+    compose(settings, images.tags(wanted_images(settings)), "down")
     say(f"the stack is down; its data stays in {settings.data_dir}")
 
 
@@ -97,7 +102,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="stack")
     parser.add_argument("--env-file", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("build", "up", "down", "status", "demo"):
+    for name in ("build", "up", "down", "status", "demo", "backup-key"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service")
     clinic = commands.add_parser("clinic")
@@ -128,8 +133,10 @@ def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if given.command == "logs":
         logs(settings, given.service)
     if given.command == "build":
-        images.build(settings.values["DEBIAN_MIRROR"])
+        images.build(settings.values["DEBIAN_MIRROR"], wanted_images(settings))
         return 0
+    if given.command == "backup-key":
+        return importing.backup_key(settings)
     with alone(settings):
         _change(given, settings)
     return 0

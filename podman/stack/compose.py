@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.credentials import READERS, readers
-from stack.images import IMAGES, digest
+from stack.images import BACKUP, IMAGES, Image, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
 
@@ -35,21 +35,36 @@ ONE_SHOT = ("realm",)
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What a value of the setting OBSERVABILITY adds: files laid over compose.yml, and their services."""
+    """What a setting adds: files laid over compose.yml, their services, and images that are built for them."""
 
     files: tuple[Path, ...] = ()
     services: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
 
 
+# By the value of OBSERVABILITY.
 ADDITIONS = {
     "": Addition(),
     "grafana": Addition((PODMAN_DIR / "compose.grafana.yml",), ("loki", "grafana")),
 }
+# With BACKUP_TARGET.
+WITH_BACKUP = Addition((PODMAN_DIR / "compose.backup.yml",), ("backup",), (BACKUP,))
 
 
 def added(settings: Settings) -> Addition:
     """Return what this stack has beside the services that every stack has."""
-    return ADDITIONS[settings.values["OBSERVABILITY"]]
+    chosen = [ADDITIONS[settings.values["OBSERVABILITY"]]]
+    chosen += [WITH_BACKUP] if settings.values["BACKUP_TARGET"] else []
+    return Addition(
+        tuple(file for addition in chosen for file in addition.files),
+        tuple(service for addition in chosen for service in addition.services),
+        tuple(image for addition in chosen for image in addition.images),
+    )
+
+
+def images(settings: Settings) -> tuple[Image, ...]:
+    """Return the images that are built for this stack."""
+    return (*IMAGES, *added(settings).images)
 
 
 def services(settings: Settings) -> tuple[str, ...]:
@@ -59,25 +74,33 @@ def services(settings: Settings) -> tuple[str, ...]:
 
 def remove_dropped(settings: Settings) -> None:
     """Remove the containers of services that an earlier setting had added."""
-    for service in {s for addition in ADDITIONS.values() for s in addition.services}:
+    known = (*ADDITIONS.values(), WITH_BACKUP)
+    for service in {s for addition in known for s in addition.services}:
         if service not in services(settings):
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
 
 
-def environment(settings: Settings, images: dict[str, str]) -> dict[str, str]:
+def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     """Return every variable that the compose files name."""
     values = dict(settings.values)
     values["PUBLIC_URL"] = settings.public_url
     values["PUBLIC_AUTHORITY"] = settings.public_authority
+    values["BACKUP_FOLDER"] = str(backup_folder(settings))
     for network in ("FRONTEND", "BACKEND", "EGRESS"):
         values[f"{network}_PREFIX"] = settings.prefix(network)
         values[f"{network}_RANGE"] = settings.dynamic_range(network)
-    for name, tag in images.items():
+    for name, tag in built.items():
         values[f"IMAGE_{name.upper()}"] = tag
     for service in services(settings):
         there = [path for path in inputs(settings, service) if path.exists()]
         values[f"INPUTS_{service.upper()}"] = digest([*there])
     return values
+
+
+def backup_folder(settings: Settings) -> Path:
+    """Return the folder of this host that holds the repository; one without use for a target elsewhere."""
+    target = settings.values["BACKUP_TARGET"]
+    return Path(target) if target.startswith("/") else settings.data_dir / "backup" / "cache"
 
 
 def inputs(settings: Settings, service: str) -> list[Path]:
@@ -114,15 +137,15 @@ def _command(settings: Settings, *args: str) -> list[str]:
     return [str(compose), *laid, "-p", settings.project, *args]
 
 
-def compose(settings: Settings, images: dict[str, str], *args: str) -> str:
+def compose(settings: Settings, built: dict[str, str], *args: str) -> str:
     """Run podman-compose; raises CommandError."""
-    return run(_command(settings, *args), env=environment(settings, images), timeout_s=300)
+    return run(_command(settings, *args), env=environment(settings, built), timeout_s=300)
 
 
 def images_in_use(settings: Settings) -> dict[str, str]:
     """Return the images that the stack's containers were made of; raises CommandError when it is not up."""
     found = {}
-    for image in IMAGES:
+    for image in images(settings):
         container = settings.container(image.name)
         shown = attempt(["podman", "container", "inspect", "-f", "{{.ImageName}}", container])
         if shown.returncode:

@@ -27,6 +27,7 @@ UIDS = {
     "loki": 7110,
     "grafana": 7111,
     "auditor": 7112,
+    "backup": 7113,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first
@@ -35,10 +36,12 @@ READERS = {
     "keycloak_db_password": {
         "postgresql": ("keycloak_db_password", "{}"),
         "keycloak": ("keycloak_db_password", "{}"),
+        "backup": ("keycloak_pgpass", "postgresql:5432:keycloak:keycloak:{}\n"),
     },
     "orthanc_db_password": {
         "postgresql": ("orthanc_db_password", "{}"),
         "orthanc": ("orthanc_pgpass", "postgresql:5432:orthanc:orthanc:{}\n"),
+        "backup": ("orthanc_pgpass", "postgresql:5432:orthanc:orthanc:{}\n"),
     },
     "realm_reconciler_secret": {
         "keycloak": ("realm_reconciler_secret", "{}"),
@@ -59,15 +62,21 @@ READERS = {
         "realm": ("smtp_password", "{}"),
         "alertmanager": ("smtp_password", "{}"),
     },
+    "backup_key": {"backup": ("backup_key", "{}")},
+    "backup_credentials": {"backup": ("backup_credentials", "{}\n")},
+    "backup_ssh_key": {"backup": ("backup_ssh_key", "{}\n")},
 }
-GIVEN_BY_OPERATOR = {"smtp_password"}
+GIVEN_BY_OPERATOR = {"smtp_password", "backup_credentials", "backup_ssh_key"}
+# Its value is in its reader's copy only, which no backup holds: beside what it opens it would guard nothing.
+KEPT_APART = {"backup_key": "backup"}
 # Who tells Keycloak of its own new value, and must be believed until then: its copy goes on with the values before it.
 TELLS_ITSELF = ("realm", "realm_reconciler_secret")
 FORMER_KEPT = 4
 # Who reads a copy at a start only and need not start for a new value: Keycloak keeps the account that it made first.
 READ_ONCE = {("keycloak", "realm_reconciler_secret")}
 CANNOT_CHANGE = {
-    "grafana_secret_key": "Grafana could no longer read what it encrypted with it, and has no way to encrypt that anew"
+    "backup_key": "it is what the repository was made with",
+    "grafana_secret_key": "Grafana could no longer read what it encrypted with it, and has no way to encrypt that anew",
 }
 
 
@@ -104,11 +113,12 @@ def ensure_secrets(
     wanted = {
         name: known.get(name) or secrets.token_urlsafe(32)
         for name in READERS
-        if name not in GIVEN_BY_OPERATOR
+        if name not in GIVEN_BY_OPERATOR and name not in KEPT_APART
     }
     if wanted != known:
         write_private(values, json.dumps(wanted, indent=1), 0)
     wanted |= {name: _given(folder / name) for name in GIVEN_BY_OPERATOR}
+    wanted |= {name: _kept_apart(folder / f"{KEPT_APART[name]}.{name}") for name in KEPT_APART}
     wanted |= {name: _kept_elsewhere(name, path) for name, path in (given or {}).items()}
     for name, readers in READERS.items():
         for service, (file, form) in readers.items():
@@ -157,6 +167,10 @@ def _given(path: Path) -> str:
     os.chown(path, 0, 0)
     path.chmod(0o600)
     return path.read_text().strip()
+
+
+def _kept_apart(path: Path) -> str:
+    return (path.read_text() if path.exists() else "") or secrets.token_urlsafe(32)
 
 
 def _kept_elsewhere(name: str, path: Path) -> str:

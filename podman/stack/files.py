@@ -8,7 +8,7 @@ import tarfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stack.compose import added
+from stack.compose import added, backup_folder
 from stack.credentials import UIDS
 from stack.images import digest
 from stack.settings import PODMAN_DIR
@@ -40,6 +40,8 @@ def prepare(settings: Settings) -> None:
     own(data / "alertmanager", "alertmanager", 0o700)
     for service in added(settings).services:
         own(data / service, service, 0o700)
+    if settings.values["BACKUP_TARGET"]:
+        _prepare_backup(settings)
     (data / "audit").mkdir(mode=0o755, exist_ok=True)
     own(data / "audit" / "access", "auditor", 0o700)
     # What is made there has the auditor's group (setgid), since its writer is in no group but its own.
@@ -53,6 +55,16 @@ def prepare(settings: Settings) -> None:
         link = data / name
         if not link.is_symlink() and not link.exists():
             link.symlink_to(f"files/{name}")
+
+
+def _prepare_backup(settings: Settings) -> None:
+    # It may not write among Orthanc's files, but for the links to them.
+    own(settings.data_dir / "dicom" / ".by-day", "backup", 0o700)
+    own(settings.data_dir / "backup" / "cache", "backup", 0o700)
+    repository = backup_folder(settings)
+    # What somebody else put there is not ours to take; a disk that is not mounted must not be replaced by a folder.
+    if repository.is_dir() and not any(repository.iterdir()):
+        own(repository, "backup", 0o700)
 
 
 def clinic_folders(settings: Settings, clinic: str) -> Path:
@@ -70,6 +82,12 @@ def write_if_changed(path: Path, text: str) -> None:
     part.write_text(text)
     part.chmod(0o644)
     part.rename(path)
+
+
+def keep_settings(settings: Settings) -> None:
+    """Keep the site's settings among what is backed up."""
+    own = settings.env_file.read_text() if settings.env_file.exists() else ""
+    write_if_changed(settings.data_dir / "config" / "settings.env", own)
 
 
 def snapshot(settings: Settings) -> Path | None:

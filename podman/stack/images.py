@@ -49,6 +49,8 @@ IMAGES = (
     _image("prometheus"),
     _image("alertmanager"),
 )
+# Of services that are not everywhere.
+BACKUP = _image("backup", "importer")
 
 
 def digest(parts: list[bytes | Path]) -> str:

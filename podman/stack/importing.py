@@ -1,4 +1,4 @@
-"""The commands of importer and auditor, run inside their containers: `make explain`, `make access-report` and so on."""
+"""The commands of importer, auditor and backup, run inside their containers: `make explain` and so on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,33 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack.shell import CommandError, environment
+from stack.compose import services
+from stack.settings import SettingsError
+from stack.shell import CommandError, environment, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stack.settings import Settings
 
+NO_TARGET = (
+    "nothing is backed up: set BACKUP_TARGET to a folder of another disk, or to sftp:, s3: or rest:,"
+    " then make up"
+)
 NOT_RUN = 125  # podman's own failure, and not that of what it should run
 # By the operator's word: the service, and its program.
-PROGRAMS = {"importer": ("importer", "dicom-importer"), "audit": ("auditor", "dicom-audit")}
+PROGRAMS = {
+    "importer": ("importer", "dicom-importer"),
+    "audit": ("auditor", "dicom-audit"),
+    "backup": ("backup", "dicom-backup"),
+}
 
 
 def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     """Run one of the programs in its container; returns its exit status."""
     service, program = PROGRAMS[command]
+    if service not in services(settings):
+        raise SettingsError(NO_TARGET)
     container = settings.container(service)
     terminal = ["-t"] if sys.stdout.isatty() else []
     told = [inside(settings, word) for word in words]
@@ -30,6 +42,15 @@ def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     if done.returncode == NOT_RUN:
         raise CommandError(f"the {service} does not run (container {container}): run make up first")
     return done.returncode
+
+
+def backup_key(settings: Settings) -> int:
+    """Print the key of the repository, to be kept apart from this machine."""
+    path = settings.data_dir / "secrets" / "backup.backup_key"
+    if not path.exists():
+        raise SettingsError(NO_TARGET)
+    say(path.read_text())
+    return 0
 
 
 def inside(settings: Settings, word: str) -> str:

@@ -169,6 +169,16 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(r"|grafana"),
         "nothing (Prometheus and Alertmanager alone) or grafana (Grafana and Loki as well)",
     ),
+    "BACKUP_TARGET": (
+        _matches(r"|/[^:\s]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):\S+"),
+        "a folder of another disk (/mnt/backup), or sftp:…, s3:…, rest:… as restic writes them",
+    ),
+    "BACKUP_INTERVAL_MIN": _POSITIVE,
+    "BACKUP_DUMP_INTERVAL_MIN": _POSITIVE,
+    "BACKUP_KEEP_DAILY": _POSITIVE,
+    "BACKUP_KEEP_WEEKLY": _POSITIVE,
+    "BACKUP_KEEP_MONTHLY": _POSITIVE,
+    "BACKUP_PRUNE": (_matches(r"yes|no"), "yes or no"),
     "COOLDOWN_S": _POSITIVE,
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
     "AUDIT_RETENTION_YEARS": (_matches(r"[1-9][0-9]?|100"), "whole years, 1 to 100"),
@@ -187,6 +197,10 @@ def _check(values: dict[str, str], env_file: Path) -> None:
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_CERTIFICATE_KEY"]):
         raise SettingsError(
             f"{env_file}: set both TLS_CERTIFICATE and TLS_CERTIFICATE_KEY, or neither"
+        )
+    if Path(values["BACKUP_TARGET"] or "/").is_relative_to(values["DATA_DIR"]):
+        raise SettingsError(
+            f"{env_file}: BACKUP_TARGET lies within DATA_DIR: what is lost with it is no backup; name another disk"
         )
     if values["ALERT_EMAIL"] and not (values["SMTP_HOST"] and values["SMTP_FROM"]):
         raise SettingsError(

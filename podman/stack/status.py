@@ -1,9 +1,10 @@
-"""`make status`: health, versions, imports, alerts, disk and certificate at a glance."""
+"""`make status`: health, versions, imports, backup, alerts, disk and certificate at a glance."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
 
 DISK_LOW_PERCENT = 10
 CERTIFICATE_LOW_DAYS = 14
+RED, PLAIN = "\033[31m", "\033[0m"
 
 
 def show(settings: Settings) -> bool:
     """Print the state; returns whether all is well."""
-    parts = (_services, _imports, _alerts, _disk, _certificate)
+    parts = (_services, _imports, _backup, _alerts, _disk, _certificate)
     checks = [part(settings) for part in parts]
     say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
     return all(checks)
 
 
 def _line(text: str, *, well: bool) -> bool:
-    say(f"{' ' if well else '!'} {text}")
+    line = f"{' ' if well else '!'} {text}"
+    say(line if well or not sys.stdout.isatty() else f"{RED}{line}{PLAIN}")
     return well
 
 
@@ -69,6 +72,19 @@ def _imports(settings: Settings) -> bool:
             f"clinic {clinic}: {pending} files pending, {failed} failed{hint}", well=not failed
         )
     return well
+
+
+def _backup(settings: Settings) -> bool:
+    if not settings.values["BACKUP_TARGET"]:
+        # It is the operator's choice, who is told each time.
+        _line("backup: there is NONE: set BACKUP_TARGET", well=False)
+        return True
+    asked = attempt(["podman", "exec", settings.container("backup"), "dicom-backup", "status"])
+    well = True
+    # Where it does not run, that was said of the service already.
+    for line in asked.stdout.splitlines():
+        well &= _line(line[2:], well=not line.startswith("!"))
+    return well and asked.returncode == 0
 
 
 def _alerts(settings: Settings) -> bool:

@@ -59,17 +59,18 @@ def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", ["backup", "grafana"])
 @pytest.mark.parametrize("mistake", ["", "    metrics_paht: /\n"], ids=["as it is", "broken"])
-def test_prometheus_reads_what_is_to_be_watched_where_grafana_is(
-    mistake: str, image: Callable[[str], str], tmp_path: Path
+def test_prometheus_reads_what_is_to_be_watched_where_it_is(
+    name: str, mistake: str, image: Callable[[str], str], tmp_path: Path
 ) -> None:
     (tmp_path / "monitoring_secret").touch()
-    scrape = tmp_path / "grafana.yml"
-    scrape.write_text((PROMETHEUS / "scrape" / "grafana.yml").read_text() + mistake)
+    scrape = tmp_path / f"{name}.yml"
+    scrape.write_text((PROMETHEUS / "scrape" / f"{name}.yml").read_text() + mistake)
     mounts = {
         PROMETHEUS / "prometheus.yml": "/etc/prometheus/prometheus.yml",
         PROMETHEUS / "rules": "/etc/prometheus/rules",
-        scrape: "/etc/prometheus/scrape/grafana.yml",
+        scrape: f"/etc/prometheus/scrape/{name}.yml",
         tmp_path / "monitoring_secret": "/run/secrets/monitoring_secret",
     }
     check = ("check", "config", "/etc/prometheus/prometheus.yml")

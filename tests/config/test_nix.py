@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from harness import stack as stacks
-from stack.compose import ADDITIONS, COMPOSE_FILE
+from stack.compose import ADDITIONS, COMPOSE_FILE, WITH_BACKUP
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODULES = TOP / "modules"
 # NixOS has always what the Podman form has with all that can be added.
-COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files)
+COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files, *WITH_BACKUP.files)
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
 # Written by Podman's side from the file that is there: tests/nixos compares the results.
@@ -201,7 +201,7 @@ def exposed(service: str) -> set[str]:
     if service in LISTENS:
         file, setting = LISTENS[service]
         return set(re.findall(rf"{setting}[:=] ?(\d+)$", file.read_text(), re.MULTILINE))
-    image = {"auditor": "importer", "ohif": "nginx"}.get(service, service)
+    image = {"auditor": "importer", "backup": "importer", "ohif": "nginx"}.get(service, service)
     recipe = (PODMAN_DIR / image / "Containerfile").read_text()
     return set(re.search(r"^EXPOSE (.*)$", recipe, re.MULTILINE)[1].split())  # type: ignore[index]
 
@@ -217,7 +217,7 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
     uids = {int(uid) for uid in re.findall(r"\buid = (?:mkForce )?(\d+);", modules)}
     assert uids <= set(UIDS.values())
-    alike = ("auditor", "grafana", "importer", "loki", "orthanc", "realm")
+    alike = ("auditor", "backup", "grafana", "importer", "loki", "orthanc", "realm")
     assert {UIDS[name] for name in alike} <= uids
     for name, service in services.items():
         assert service.user == f"{UIDS[name]}:{UIDS[name]}"
@@ -230,7 +230,7 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         for module in MODULES.glob("*.nix")
         if (limit := re.search(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
-    assert found.keys() == {"grafana", "loki"}
+    assert found.keys() == {"backup", "grafana", "loki"}
     assert found == {name: services[name].memory.upper() for name in found}
 
 

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from harness import stack as stacks
 from stack import images
 from stack.compose import ADDITIONS, compose, remove_dropped, services
+from stack.compose import images as wanted_images
 from stack.settings import PODMAN_DIR, load, read_env
 from stack.shell import CommandError, attempt, podman
 
@@ -72,16 +73,19 @@ def test_postgresql_reads_its_file_and_is_durable(
 
 def test_compose_files_name_no_address() -> None:
     files = list(PODMAN_DIR.glob("compose*.yml"))
-    assert len(files) == 2
+    assert len(files) == 3
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
+@pytest.mark.parametrize("target", ["", "sftp:backup@nas:stack"])
 @pytest.mark.parametrize("observability", ADDITIONS)
-def test_podman_compose_reads_its_files_as_one(observability: str) -> None:
-    env_file = stacks.temporary_copy(stacks.TESTS / "stack.env", OBSERVABILITY=observability)
+def test_podman_compose_reads_its_files_as_one(observability: str, target: str) -> None:
+    env_file = stacks.temporary_copy(
+        stacks.TESTS / "stack.env", OBSERVABILITY=observability, BACKUP_TARGET=target
+    )
     settings = load(env_file)
     env_file.unlink()
-    text = compose(settings, images.tags(), "config")
+    text = compose(settings, images.tags(wanted_images(settings)), "config")
     assert "${" not in text.replace("$${", "")
     read = yaml.safe_load(text)["services"]
     assert read.keys() == set(services(settings))
@@ -91,6 +95,7 @@ def test_podman_compose_reads_its_files_as_one(observability: str) -> None:
     assert ("/etc/nginx/doors/grafana.conf" in shown) is bool(observability)
     hosts = {line.split(":")[0] for line in read["prometheus"]["extra_hosts"]}
     assert ({"grafana", "loki"} <= hosts) is bool(observability)
+    assert ("backup" in hosts) is bool(target)
     assert {"orthanc", "keycloak"} <= hosts
     addresses = [s["networks"]["backend"]["ipv4_address"] for s in read.values()]
     assert len(set(addresses)) == len(addresses)

@@ -15,10 +15,10 @@ INODES = 400
 
 
 @contextmanager
-def small_disk(folder: Path, size_bytes: int = SIZE_BYTES) -> Iterator[None]:
+def small_disk(folder: Path, size_bytes: int = SIZE_BYTES, inodes: int = INODES) -> Iterator[None]:
     """Lay it over a folder, which must be empty."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = f"size={size_bytes},nr_inodes={INODES}"
+    options = f"size={size_bytes},nr_inodes={inodes}"
     subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
     try:
         yield

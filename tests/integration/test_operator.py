@@ -84,6 +84,7 @@ def test_status_is_well_until_an_import_fails_and_says_which(stack: Stack, peopl
     text = failing(stack, "status")
     assert re.search(r"! clinic clinic-status: 0 files pending, 1 failed", text), text
     assert "certificate for localhost" in text
+    assert "! backup: there is NONE: set BACKUP_TARGET" in text
     for path in outcome.failed.values():
         path.unlink()
         path.with_name(path.name + ".error.json").unlink()
@@ -118,6 +119,7 @@ def test_a_new_person_logs_in_with_the_one_time_password_and_must_change_it(
         ("user", ("NAME=joe", "CLINIC=nowhere", "ROLE=physician"), "nowhere"),
         ("user", ("NAME=joe", "CLINIC=clinic-a", "ROLE=surgeon"), "surgeon"),
         ("logs", ("S=apache",), "apache"),
+        ("backup", (), "set BACKUP_TARGET"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(

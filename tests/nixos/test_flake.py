@@ -27,6 +27,7 @@ COMPLAINTS = {
     "secretInStore": "secretFiles.smtp_password lies in the Nix store",
     "alertsWithoutMail": "alertEmail and mail.user need mail.host",
     "mailWithoutSender": "mail.host needs mail.from",
+    "backupWithinDataDir": "backup.target lies within dataDir",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
 }
 
@@ -48,7 +49,7 @@ def test_what_cannot_work_is_refused_with_what_to_set(example: Example, wrong: s
 def test_options_are_about_a_dozen(example: Example) -> None:
     found = example.get("options")
     assert isinstance(found, list)
-    assert 10 <= len(found) <= 16, found
+    assert 10 <= len(found) <= 17, found
 
 
 def test_no_secret_is_in_anything_that_was_generated(example: Example) -> None:
@@ -197,6 +198,50 @@ def test_each_service_name_has_an_address_and_its_port(example: Example) -> None
     assert example.get("postgresql", "listen_addresses") == names["postgresql"]
     for service in ("grafana", "keycloak", "loki", "orthanc"):
         assert f'"BIND_ADDRESS={names[service]}"' in example.strings("units")[f"{service}.service"]
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "onThisHost"])
+def test_the_backup_is_timers_and_units_that_end(example: Example, where: str) -> None:
+    assert example.get("backups", where, "warnings") == []
+    assert example.get("backups", where, "complaints") == []
+    units = example.strings("backups", where, "units")
+    assert units.keys() == {
+        *("dicom-backup.service", "dicom-backup-check.service", "dicom-backup-metrics.service"),
+        *("dicom-backup.timer", "dicom-backup-check.timer"),
+    }
+    hardened = example.get("backups", where, "hardened")
+    assert isinstance(hardened, list)
+    assert {"dicom-backup", "dicom-backup-check", "dicom-backup-metrics"} <= set(hardened)
+    assert "OnUnitActiveSec=15min" in units["dicom-backup.timer"]
+    assert "OnCalendar=daily" in units["dicom-backup-check.timer"]
+    for name in ("dicom-backup.service", "dicom-backup-check.service"):
+        lines = units[name].splitlines()
+        assert "Type=oneshot" in lines
+        assert [line for line in lines if line.startswith("AmbientCapabilities=")] == [
+            "AmbientCapabilities=CAP_DAC_READ_SEARCH",
+            "AmbientCapabilities=CAP_FOWNER",
+        ]
+        # Only a repository elsewhere is a reason to speak with others.
+        assert ("IPAddressDeny=any" in lines) is (where == "onThisHost")
+        assert ("ReadWritePaths=/mnt/backup" in lines) is (where == "onThisHost")
+        assert "/secrets/backup.backup_key:/run/secrets/backup_key" in units[name]
+    assert "/run/secrets/" not in units["dicom-backup-metrics.service"].replace(
+        "TemporaryFileSystem=/run/secrets", ""
+    )
+
+
+def test_the_backup_holds_the_settings_and_is_watched(example: Example) -> None:
+    settings = json.loads(str(example.get("backups", "elsewhere", "settings")))
+    assert settings["domain"] == "pacs.example.org"
+    assert settings["backup"]["target"] == "sftp:backup@nas.example.org:stack"
+    etc = example.strings("backups", "elsewhere", "etc")
+    shipped = PODMAN_DIR / "prometheus" / "scrape" / "backup.yml"
+    assert on_this_host(etc["prometheus/scrape/backup.yml"]).read_bytes() == shipped.read_bytes()
+
+
+def test_without_a_target_there_is_no_backup(example: Example) -> None:
+    assert not [name for name in example.strings("units") if "backup" in name]
+    assert "prometheus/scrape/backup.yml" not in example.strings("etc")
 
 
 def test_only_the_front_doors_ports_are_open(example: Example) -> None:

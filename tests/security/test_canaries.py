@@ -41,10 +41,12 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     """Provide what is looked for: every secret, keys, what people log in by and what they got for it."""
     data = stack.podman_settings.data_dir
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
-    given = secrets.token_urlsafe(24)
-    which = {"SECRET": "smtp_password"}
-    make("rotate", stack.podman_settings.env_file, stdin=given, **which)
-    values["smtp_password"] = given
+    values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
+    for name in credentials.GIVEN_BY_OPERATOR:
+        given = secrets.token_urlsafe(24)
+        which = {"SECRET": name}
+        make("rotate", stack.podman_settings.env_file, stdin=given, **which)
+        values[name] = given
     assert values.keys() == credentials.READERS.keys()
     for key in (served(stack.podman_settings), data / "tls" / "ca.key"):
         values[key.name] = key.read_text().split("-----BEGIN PRIVATE KEY-----\n")[1].splitlines()[0]

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 
+EVERYTHING = (*compose.ADDITIONS.values(), compose.WITH_BACKUP)
+
+
 def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, object]]:
     """Return a part of the compose files by its entries' names: of all files, or of those of a stack."""
-    added = [compose.added(settings)] if settings else compose.ADDITIONS.values()
+    added = [compose.added(settings)] if settings else EVERYTHING
     files = {compose.COMPOSE_FILE, *(file for addition in added for file in addition.files)}
     found: dict[str, dict[str, object]] = {}
     for file in files:
@@ -33,13 +36,12 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
     return found
 
 
-@pytest.fixture(params=compose.ADDITIONS)
+@pytest.fixture(params=["", "OBSERVABILITY=grafana", "BACKUP_TARGET=sftp:backup@nas:stack"])
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Provide settings with prepared folders and secrets, for each set of services."""
     env = tmp_path / "env"
     env.write_text(
-        f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://pacs.example.org:8443\n"
-        f"OBSERVABILITY={request.param}\n"
+        f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://pacs.example.org:8443\n{request.param}\n"
     )
     result = load(env)
     prepare(result)
@@ -52,7 +54,7 @@ def test_the_services_are_those_of_the_compose_files(settings: Settings) -> None
 
 
 def test_every_service_is_restricted_alike() -> None:
-    for addition in compose.ADDITIONS.values():
+    for addition in EVERYTHING:
         for file in addition.files:
             theirs = yaml.safe_load(file.read_text())["x-service"]
             ours = yaml.safe_load(compose.COMPOSE_FILE.read_text())["x-service"]
@@ -70,7 +72,7 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     for service in compose.added(settings).services:
         folder = (settings.data_dir / service).stat()
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
-    absent = {"loki", "grafana"} - set(compose.services(settings))
+    absent = {"backup", "loki", "grafana"} - set(compose.services(settings))
     assert not [name for name in absent if (settings.data_dir / name).exists()]
 
 
@@ -80,7 +82,7 @@ def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_doe
     data = {
         f"${{DATA_DIR}}/{name}"
         for name in ("acme-challenge", "audit/importer", "dicom", "tls/nginx")
-    }
+    } | {"${DATA_DIR}"}
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)
     parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
     for name in compose.services(settings):

@@ -11,6 +11,7 @@ import pytest
 from stack import certificate as certificates
 from stack.certificate import belong_together, ensure_certificate, names_host
 from stack.credentials import (
+    CANNOT_CHANGE,
     FORMER_KEPT,
     GIVEN_BY_OPERATOR,
     READERS,
@@ -55,6 +56,17 @@ def test_a_secret_that_the_operator_gives_reaches_each_reader(tmp_path: Path) ->
         assert given.read_text() == password + "\n"
         assert stat.S_IMODE(given.stat().st_mode) == 0o600
     assert "smtp_password" not in (folder / "values.json").read_text()
+
+
+def test_the_key_of_the_backup_is_made_once_and_lies_in_no_file_that_is_backed_up(
+    tmp_path: Path,
+) -> None:
+    ensure_secrets(tmp_path)
+    key = (tmp_path / "backup.backup_key").read_text()
+    assert len(key) > 40
+    ensure_secrets(tmp_path)
+    assert (tmp_path / "backup.backup_key").read_text() == key
+    assert [p.name for p in tmp_path.iterdir() if key in p.read_text()] == ["backup.backup_key"]
 
 
 def test_where_systemd_runs_the_services_copies_belong_to_their_users_by_name(
@@ -127,7 +139,7 @@ def copies(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in READERS if n not in GIVEN_BY_OPERATOR | {"grafana_secret_key"}]
+    "name", [n for n in READERS if n not in GIVEN_BY_OPERATOR | CANNOT_CHANGE.keys()]
 )
 def test_a_new_value_reaches_every_reader_of_that_secret_and_changes_no_other(
     tmp_path: Path, name: str
@@ -163,6 +175,7 @@ def test_who_changes_its_own_secret_at_keycloak_knows_those_before_it_too(tmp_pa
     [
         ("no_such_secret", "", "there is no secret no_such_secret; the secrets are keycloak_db"),
         ("grafana_secret_key", "", "Grafana could no longer read"),
+        ("backup_key", "", "it is what the repository was made with"),
         ("smtp_password", "", "smtp_password is yours to give"),
         ("orthanc_db_password", "password1", "orthanc_db_password is not yours to choose"),
     ],
@@ -188,7 +201,7 @@ def test_where_systemd_runs_the_services_it_is_told_who_must_learn_of_a_new_valu
     # Keycloak's side first, else its client asks with what nobody knows yet.
     for name, told in (
         ("orthanc_api_secret", "realm importer"),
-        ("orthanc_db_password", "postgresql orthanc"),
+        ("orthanc_db_password", "postgresql orthanc backup"),
         ("realm_reconciler_secret", "realm"),
     ):
         assert main([*words, f"--rotate={name}"]) == 0

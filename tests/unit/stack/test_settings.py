@@ -50,6 +50,9 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
         ("TRUSTED_PROXIES=192.0.2.1/24", "TRUSTED_PROXIES"),
         ("OBSERVABILITY=embedded", "OBSERVABILITY"),
+        ("BACKUP_TARGET=backup", "BACKUP_TARGET"),
+        ("BACKUP_TARGET=/srv/dicom-stack/backup", "BACKUP_TARGET lies within DATA_DIR"),
+        ("BACKUP_PRUNE=never", "BACKUP_PRUNE"),
         ("TLS_CERTIFICATE=/x.crt", "TLS_CERTIFICATE"),
         ("COLDOWN_S=5", "COLDOWN_S"),
         ("just words", "KEY=VALUE"),
@@ -68,7 +71,8 @@ def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
     derived = {
         n
         for n in named
-        if n.startswith(("IMAGE_", "INPUTS_")) or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY"))
+        if n.startswith(("IMAGE_", "INPUTS_"))
+        or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY", "_FOLDER"))
     }
     assert named - derived <= read_env(DEFAULTS).keys()
 
