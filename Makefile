@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair clinic user rotate explain retry replace replay verify access-report audit-check build test soak fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,10 @@ test: ## all tests, or a part: make test T=tests/unit
 soak: ## kill the importer and cut the database's connection under load: make soak KILLS=1000 FILES=10000 CUTS=500
 	@podman/setup.sh --tests
 	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) CUTS=$(or $(CUTS),500) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_cut_at_commit.py tests/faults/test_killed_at_random.py
+
+test-power: ## kill the whole stack under load, and cut its power: make test-power KILLS=10 CUTS=10 FILE_SYSTEMS="ext4 xfs"
+	@podman/setup.sh --tests
+	@KILLS=$(or $(KILLS),10) CUTS=$(or $(CUTS),10) FILE_SYSTEMS='$(or $(FILE_SYSTEMS),ext4 xfs)' .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_all_killed.py tests/faults/test_power_cut.py
 
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests

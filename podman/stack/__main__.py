@@ -25,7 +25,7 @@ from stack import (
     status,
     unit,
 )
-from stack.compose import added, compose, remove_dropped, services
+from stack.compose import added, compose, remove_dead, remove_dropped, services
 from stack.compose import images as wanted_images
 from stack.settings import Settings, SettingsError, load
 from stack.shell import CommandError, environment, say
@@ -56,6 +56,7 @@ def up(settings: Settings) -> None:
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")
     remove_dropped(settings)
+    remove_dead(settings)
     rotation.tell_database(settings)
     compose(settings, built, "up", "-d")
     health.wait_healthy(settings)

@@ -117,14 +117,17 @@ def _usable(path: Path, name: str, authority: Path) -> bool:
 def _sign(path: Path, name: str, folder: Path) -> None:
     authority, authority_key = folder / "ca.crt", folder / "ca.key"
     if not authority.exists():
-        openssl(
-            f"req -x509 {_NEW_KEY} -keyout {{key}} -out {{out}} -days 3650"
-            " -subj /CN=DICOM-Web-Viewer-Stack -addext keyUsage=critical,keyCertSign,cRLSign",
-            key=authority_key,
-            out=authority,
-        )
-        authority_key.chmod(0o400)
-        authority.chmod(0o444)
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            key, chain = Path(made) / "key", Path(made) / "chain"
+            openssl(
+                f"req -x509 {_NEW_KEY} -keyout {{key}} -out {{out}} -days 3650"
+                " -subj /CN=DICOM-Web-Viewer-Stack -addext keyUsage=critical,keyCertSign,cRLSign",
+                key=key,
+                out=chain,
+            )
+            # The key first: interrupted, both are made anew.
+            write_private(authority_key, key.read_text(), 0)
+            write_private(authority, chain.read_text(), 0, 0o444)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         key, chain = Path(made) / "key", Path(made) / "chain"
         openssl(

@@ -80,6 +80,23 @@ def remove_dropped(settings: Settings) -> None:
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
 
 
+def remove_dead(settings: Settings) -> None:
+    """Remove the containers that Podman takes for running although their process is gone.
+
+    When a container is killed together with its monitor (conmon), nobody starts it again, nobody
+    tells Podman, and `up` would leave it as it is.
+    """
+    project = f"label=io.podman.compose.project={settings.project}"
+    form = "{{.ID}} {{.Pid}}"
+    listed = run(["podman", "ps", "--no-trunc", "--filter", project, "--format", form])
+    for line in listed.splitlines():
+        container, _, pid = line.partition(" ")
+        # Its number may be another process's by now, whose control group does not bear the container's name.
+        groups = Path("/proc", pid, "cgroup")
+        if not groups.exists() or container not in groups.read_text():
+            run(["podman", "rm", "--force", "--time", "0", container])
+
+
 def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     """Return every variable that the compose files name."""
     values = dict(settings.values)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stack.compose import added, backup_folder
-from stack.credentials import UIDS
+from stack.credentials import UIDS, sync_folder, write_private
 from stack.images import digest
 from stack.settings import PODMAN_DIR
 
@@ -75,13 +75,10 @@ def clinic_folders(settings: Settings, clinic: str) -> Path:
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a generated file in one step, only when its text changes."""
+    """Write a generated file durably in one step, only when its text changes."""
     if path.exists() and path.read_text() == text:
         return
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.chmod(0o644)
-    part.rename(path)
+    write_private(path, text, 0, 0o644)
 
 
 def keep_settings(settings: Settings) -> None:
@@ -121,6 +118,10 @@ def snapshot(settings: Settings) -> Path | None:
                 filter=lambda info: None if "__pycache__" in info.name else info,
             )
     part = target.with_suffix(".part")
-    part.write_bytes(packed.getvalue())
+    with part.open("wb") as file:
+        file.write(packed.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
     part.rename(target)
+    sync_folder(folder)
     return target

@@ -58,6 +58,7 @@ _CALLS = (
     ("name the reason", "renameat", r""),
     ("link the file", "linkat", r""),
     ("unlink the file", "unlinkat", r"/inbox/"),
+    ("sync the original", "fsync", r"/inbox/.*\.(dcm|txt)>"),
     ("sync the inbox", "fsync", r"/inbox/"),
     ("sync the file", "fsync", r"/(processed|failed)/.*\.(dcm|txt)>"),
     ("sync a folder", "fsync", r"/(processed|failed)[/>]"),

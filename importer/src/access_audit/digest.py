@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ def write(folder: Path, importer: Path, day: str) -> Day | None:
     for name, path in _files(folder, importer).items():
         start, end = ends.get(name, 0), path.stat().st_size
         if end > start:
+            # Else a power cut might leave less of it than is told here.
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
             grown[name] = (end, _sha256(path, start, end))
     made = Day(day, grown, _chain(days[-1].chain if days else "", day, grown))
     line: dict[str, object] = {"id": made.chain, "day": day, "files": grown, "chain": made.chain}

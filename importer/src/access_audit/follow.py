@@ -1,5 +1,6 @@
 """Reading what nginx writes: whole lines from where the last reading ended, file by file."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,11 @@ class Batch:
 
 
 def read(folder: Path, offsets: dict[str, int]) -> Batch:
-    """Read the next lines; raises OSError. A line without its end is left until that comes."""
+    """Read the next lines; raises OSError. A line without its end is left until that comes.
+
+    What is read is on the disk when this returns: after a power cut a file would else end before
+    the place where reading goes on, and what nginx writes there meanwhile would be skipped.
+    """
     lines: list[bytes] = []
     after: dict[str, int] = {}
     room = MAX_BATCH_BYTES
@@ -31,6 +36,8 @@ def read(folder: Path, offsets: dict[str, int]) -> Batch:
         with path.open("rb") as file:
             file.seek(offset)
             text = file.read(room)
+            if text:
+                os.fsync(file.fileno())
         whole = text.rfind(b"\n") + 1
         if not whole and len(text) == MAX_BATCH_BYTES:
             whole = len(text)  # no line is that long: it counts as one that cannot be read

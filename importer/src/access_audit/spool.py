@@ -9,6 +9,8 @@ from access_audit.record import Who, bounded
 
 MAX_ROLES = 10
 MAX_CLINICS = 100
+# How nginx begins a line; it escapes quotes within one.
+_BEGIN = b'{"time":'
 _CLINIC = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 _UID = r"[0-9.]{1,64}"
 _STUDY = re.compile(rf"(?:/orthanc)?/dicom-web/studies/({_UID})(?=/|$)", re.ASCII)
@@ -29,9 +31,12 @@ class Request:
 
 
 def parse(line: bytes) -> Request:
-    """Read a line; raises ValueError for one that nginx did not write whole."""
+    """Read a line; raises ValueError for one that nginx did not write whole.
+
+    What a power cut left of one stands before the next one in the same line.
+    """
     try:
-        fields = json.loads(line.decode(errors="replace"))
+        fields = json.loads(line[max(0, line.rfind(_BEGIN)) :].decode(errors="replace"))
         path = fields["path"]
         study = _STUDY.match(path)
         return Request(

@@ -52,6 +52,8 @@ def append(path: Path, records: list[dict[str, object]]) -> None:
     lines = {str(record["id"]): json.dumps(record).encode() + b"\n" for record in records}
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        if not os.fstat(file.fileno()).st_size:
+            _sync_folder(path.parent)
         size_bytes = sum(map(len, lines.values())) + _TORN_BYTES
         file.seek(max(0, file.seek(0, os.SEEK_END) - size_bytes))
         tail = file.read()
@@ -63,6 +65,15 @@ def append(path: Path, records: list[dict[str, object]]) -> None:
                 file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the name of a new file to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replaced(

@@ -1,6 +1,6 @@
 """Why files were put off, for `dicom-importer explain`: a help, which nothing else relies on.
 
-A database of its own, emptied at each start and never waited for: the journal's safety costs time
+A database of its own, made anew at each start and never waited for: the journal's safety costs time
 that a note of no consequence is not worth.
 """
 
@@ -40,11 +40,14 @@ class Delays:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._noted: set[Arrival] = set()
+        # A power cut may have left it unreadable.
+        with contextlib.suppress(OSError):
+            for name in (path, path.with_name(path.name + "-journal")):
+                name.unlink(missing_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.execute(_SCHEMA)
-            self._db.execute("DELETE FROM delay")
 
     def note(self, arrival: Arrival, cause: str, delay_s: float, now: datetime) -> None:
         """Note that a file is tried again after a delay."""

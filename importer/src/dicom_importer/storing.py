@@ -1,5 +1,6 @@
 """Brings one instance into the archive: checks its owner, sends it, and verifies what is held."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +80,9 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
         return "success" if row else "duplicate"
     _stand_back(found.header.study_uid, context)
     if row is None:
+        # Whoever dropped it may have left it in the kernel's memory: a power cut would take the original
+        # of what the archive holds. After a cool-down it mostly is on the disk, and this costs nothing.
+        os.fsync(ready.source.fileno())
         begin = Begin(arrival, attempt.time, found.identity)
         yield begin
         row = begin.row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 
 import pytest
@@ -65,11 +66,41 @@ def test_a_line_is_read_when_it_is_whole(desk: Desk) -> None:
 
 
 def test_what_is_no_line_is_counted_and_the_next_one_read(desk: Desk) -> None:
-    desk.write(b"\xff\xfe{\n", b"{}\n", b"[]\n", b"7\n", b'{"time":', frame(1), frame(2))
+    desk.write(b"\xff\xfe{\n", b"{}\n", b"[]\n", b"7\n", b'{"time":\n', frame(1))
     auditor = desk.auditor()
     auditor.requests()
     assert auditor.metrics.unreadable._value.get() == 5  # noqa: SLF001 - as prometheus_client has it
     assert len(desk.records()) == 1
+
+
+@given(at=st.floats(0, 1))
+def test_the_line_after_what_a_power_cut_left_of_one_is_read(
+    tmp_path_factory: pytest.TempPathFactory, at: float
+) -> None:
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    torn, whole = frame(1, study="1.1"), frame(2, study="1.2")
+    desk.write(torn[: round((len(torn) - 1) * at)], whole)
+    desk.read()
+    assert [record["study_instance_uid"] for record in desk.records()] == ["1.2"]
+
+
+def test_what_is_noted_as_read_is_on_the_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk: dict[int, int] = {}
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        there = os.fstat(descriptor)
+        on_disk[there.st_ino] = there.st_size
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for number in range(3):
+        desk.write(frame(number, study=f"1.{number}"))
+        desk.read()
+        offsets = json.loads((desk.top / "state" / "state.json").read_text())["offsets"]
+        assert offsets
+        for name, offset in offsets.items():
+            assert on_disk[(desk.top / "spool" / name).stat().st_ino] >= offset
 
 
 def test_a_file_without_any_end_of_line_does_not_stop_the_reading(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from dicom_importer.journal import Journal
@@ -33,6 +34,23 @@ def test_a_study_interrupted_half_way_is_one_record(importer: Importer) -> None:
     assert not importer.config.audit_file.exists()
     importer.run()
     assert [record["instances"] for record in records(importer)] == [2]
+
+
+def test_the_file_of_records_is_on_the_disk_with_its_name(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = set()
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        on_disk.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.run()
+    path = importer.config.audit_file
+    assert {path.stat().st_ino, path.parent.stat().st_ino} <= on_disk
 
 
 def test_what_was_stored_in_steady_traffic_is_audited_without_an_end(importer: Importer) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from dicom_importer.delays import DELAYS
 from unit.importer.building import dataset, encode, instance
 from unit.importer.commanding import command
 from unit.importer.test_flow import DAY
@@ -78,6 +79,19 @@ def test_each_cause_of_a_delay_has_its_words(
     assert job
     importer.service.delays.note(job.arrival, cause, 5.0, importer.clock.utc())
     assert words in explained(importer, capsys, one)
+
+
+def test_a_delay_is_told_after_a_power_cut_left_the_notes_unreadable(
+    importer: Importer, capsys: Capsys
+) -> None:
+    one = importer.drop("clinic-a/one.dcm", instance())
+    (importer.config.state_dir / DELAYS).write_bytes(b"no database" * 1000)
+    importer.restart()
+    importer.settle()
+    job = importer.service.queue.take(0)
+    assert job
+    importer.service.delays.note(job.arrival, "the archive is full", 5.0, importer.clock.utc())
+    assert "The archive is full." in explained(importer, capsys, one)
 
 
 def test_processed_and_failed_are_found_from_where_it_was_and_from_where_it_is(

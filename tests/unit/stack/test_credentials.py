@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import stat
 from typing import TYPE_CHECKING
@@ -131,6 +132,27 @@ def test_an_operators_certificate_is_trusted_where_this_machine_knows_its_author
     assert not ensure_certificate(load(env)).trusted
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca/tls/ca.crt"))
     assert ensure_certificate(load(env)).trusted
+
+
+def test_secrets_and_certificates_are_on_the_disk_when_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = set()
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        on_disk.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    env = tmp_path / "env"
+    env.write_text(f"DATA_DIR={tmp_path}/data\nPUBLIC_URL=https://localhost\n")
+    ensure_certificate(load(env))
+    ensure_secrets(tmp_path / "data" / "secrets")
+    made = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(made) > 10
+    for path in made:
+        assert {path.stat().st_ino, path.parent.stat().st_ino} <= on_disk, path
 
 
 def copies(folder: Path) -> dict[str, str]:
