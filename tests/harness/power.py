@@ -39,7 +39,10 @@ SETTINGS = {
     "BACKEND_SUBNET": "10.94.0.0/16",
     "EGRESS_SUBNET": "10.95.0.0/16",
 }
-_MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"]}
+# A loop device past the page cache may have sectors of 4 KiB.
+_MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q", "-s", "size=4096"]}
+# A clone bears its origin's identifier, which XFS minds while that is held somewhere for a moment.
+_OPTIONS = {"ext4": "defaults", "xfs": "nouuid"}
 # Kills the containers of a project ($1) and unmounts its disk ($2).
 _STOP = """
 label=label=io.podman.compose.project=$1
@@ -100,7 +103,7 @@ class Host:
         """Mount a disk; its journal is replayed where it has to be."""
         device = _run("losetup", "--find", "--show", "--direct-io=on", str(image)).strip()
         try:
-            _run("mount", device, str(self.folder))
+            _run("mount", "-o", _OPTIONS[self.kind], device, str(self.folder))
         finally:
             # Busy, it goes when it is unmounted.
             _run("losetup", "--detach", device)
