@@ -71,7 +71,7 @@ window.config = {
     const messages = {
       401: 'Your session has ended. Please reload this page and log in again.',
       403: 'Your account does not allow to look at studies.',
-      503: 'The archive is starting or being updated. Please try again in a moment.',
+      503: 'The archive is starting, being updated or brought back from its backup. Please try again later.',
     };
     error.message = messages[error.status] ?? error.message;
   },

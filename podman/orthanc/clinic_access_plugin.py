@@ -30,11 +30,14 @@ from clinic_access.index import Connection, Index, IndexMissingError, parse_uids
 from clinic_access.json_value import Json
 from clinic_access.keys import KeyRing
 from clinic_access.query import BadQueryError, Level, parse_query
+from clinic_access.returning import Returning
 from clinic_access.routes import parse, query_pairs
 from clinic_access.search import Archive, Searcher, dump
 
 KEYS_TIMEOUT_S = 3.0
 INDEX_TIMEOUT_MS = 10_000
+# Orthanc knows no 429, and nginx says of a 503 that it soon passes: nginx makes of these what they are.
+STAND_INS = {rules.TOO_MANY: HTTPStatus.LOCKED, rules.RETURNING: HTTPStatus.GONE}
 METHODS = {
     orthanc.HttpMethod.GET: "GET",
     orthanc.HttpMethod.POST: "POST",
@@ -90,7 +93,7 @@ def find_owner(study: str) -> str | None:
     return found[0]["MainDicomTags"].get("InstitutionName") or None
 
 
-def make_gate(settings: Mapping[str, str]) -> Gate:
+def make_gate(settings: Mapping[str, str], returning: Returning) -> Gate:
     """Build the gate from the section ClinicAccess of Orthanc's configuration."""
     # The environment may name a proxy; the identity provider is on our own network.
     opener = build_opener(ProxyHandler({}))
@@ -103,7 +106,7 @@ def make_gate(settings: Mapping[str, str]) -> Gate:
     return Gate(
         issuer=settings["Issuer"],
         keys=KeyRing(fetch, time.monotonic),
-        ask=Collaborators(find_owner, time.time, time.monotonic),
+        ask=Collaborators(find_owner, time.time, time.monotonic, returning.lacks),
     )
 
 
@@ -131,9 +134,7 @@ def refuse(output: orthanc.RestOutput, denial: rules.Deny) -> None:
     output.SetHttpHeader("Cache-Control", "no-store")
     output.SetHttpHeader("Content-Type", "application/json")
     body = {"status": denial.status, "error": denial.reason}
-    # Orthanc knows no 429: nginx makes one of this.
-    status = HTTPStatus.LOCKED if denial == rules.TOO_MANY else denial.status
-    output.SendHttpStatus(status, json.dumps(body).encode())
+    output.SendHttpStatus(STAND_INS.get(denial, denial.status), json.dumps(body).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,10 @@ def register(hooks: Hooks) -> list[object]:
 settings = json.loads(orthanc.GetConfiguration())
 registered = register(
     Hooks(
-        make_gate(settings["ClinicAccess"]),
+        make_gate(
+            settings["ClinicAccess"],
+            Returning(Path(settings["StorageDirectory"]), make_index(settings["PostgreSQL"]).files_below),
+        ),
         make_index(settings["PostgreSQL"]),
         make_index(settings["PostgreSQL"]),
         # Whoever searches keeps no import waiting.

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from clinic_access import rules
 from clinic_access.cache import ExpiringCache
+from clinic_access.index import IndexMissingError
 from clinic_access.keys import KeyRing, KeysUnavailableError
 from clinic_access.pace import Pace
 from clinic_access.routes import WADO_URI, Access, Pairs, Route, inner_path, parse, query_pairs
@@ -35,11 +36,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Collaborators:
-    """What the gate asks: the owner of a study (None: absent), and the time in two ways."""
+    """What the gate asks: the owner of a study (None: absent), the time in two ways, and what is not back yet.
+
+    The last is after a disaster only, while images come back from the backup.
+    """
 
     find_owner: Callable[[str], str | None]
     now_s: Callable[[], float]
     monotonic_s: Callable[[], float]
+    lacks: Callable[[Route], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +86,19 @@ class Gate:
         if route.study and rules.may(caller, route.access) and rules.needs_owner(caller, route):
             owner = self._owner(route.study)
         denial = rules.decide(caller, route, owner)
+        # Whoever speaks to the archive directly is told by Orthanc itself, and acts on each image by itself.
+        if denial is None and _is_forwarded(request) and self._lacks(route):
+            return rules.RETURNING
         is_somebody = caller.kind is Kind.PERSON and _is_forwarded(request)
         if denial is None and is_somebody and not is_in_pace(caller.subject):
             return rules.TOO_MANY
         return denial
+
+    def _lacks(self, route: Route) -> bool:
+        try:
+            return self.ask.lacks(route)
+        except IndexMissingError:
+            return True
 
     def explain(self, request: Request) -> Deny:
         """Say why the request that nginx names in two headers was refused."""

@@ -146,6 +146,16 @@ LIMIT %s
 """
 _LISTED = "SELECT uuid FROM attachedfiles WHERE uuid = ANY(%s)"
 
+# What a study, series or instance has on the disk, caches of its metadata included.
+_FILES_BELOW = """
+WITH RECURSIVE below (id) AS (
+  SELECT id FROM dicomidentifiers WHERE value = %s AND taggroup = %s AND tagelement = %s
+  UNION
+  SELECT resources.internalid FROM resources JOIN below ON resources.parentid = below.id
+)
+SELECT attachedfiles.uuid FROM attachedfiles JOIN below ON below.id = attachedfiles.id
+"""
+
 
 class Cursor(Protocol):
     """What is used of a cursor (PEP 249)."""
@@ -248,6 +258,11 @@ class Index:
     def listed(self, names: Sequence[str]) -> list[str]:
         """Return which of these names of files the index knows. Raises IndexMissingError."""
         return [name for (name,) in self._ask(_LISTED, [list(names)])]
+
+    def files_below(self, uid_tag: str, uid: str) -> list[str]:
+        """Return the names of all files below what has this UID, whose tag this is; raises IndexMissingError."""
+        tag = int(uid_tag[:4], 16), int(uid_tag[4:], 16)
+        return [name for (name,) in self._ask(_FILES_BELOW, [uid, *tag])]
 
     def _ask(self, statement: str, values: Values) -> list[tuple[str, ...]]:
         with self._lock:

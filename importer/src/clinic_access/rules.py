@@ -45,6 +45,7 @@ FORBIDDEN = Deny(403, "role does not allow this")
 TOO_MANY = Deny(429, "too many requests of this person")
 KEYS_MISSING = Deny(503, "identity provider not available")
 ARCHIVE_MISSING = Deny(503, "archive not available")
+RETURNING = Deny(503, "not all of it is back from the backup")
 
 
 def may(caller: Caller, access: Access) -> bool:

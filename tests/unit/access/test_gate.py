@@ -10,9 +10,11 @@ import jwt
 import pytest
 from clinic_access.cache import ExpiringCache
 from clinic_access.gate import OWNER_LIFETIME_S, TOKEN_LIFETIME_S, Collaborators, Gate, Request
+from clinic_access.index import IndexMissingError
 from clinic_access.keys import LIFETIME_S, MIN_INTERVAL_S, KeyRing, KeysUnavailableError
 from clinic_access.pace import PAUSE_S, READS_AT_ONCE
-from clinic_access.rules import Deny
+from clinic_access.routes import Route
+from clinic_access.rules import RETURNING, Deny
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -34,6 +36,7 @@ class World:
     fetches: int = 0
     fetch_takes_s: float = 0.0
     lookups: int = 0
+    lacking: str = ""
 
     def fetch(self) -> bytes:
         """Answer as Keycloak's JWKS endpoint does."""
@@ -52,6 +55,12 @@ class World:
         self.lookups += 1
         return self.owners.get(study)
 
+    def lacks(self, route: Route) -> bool:
+        """Answer as the archive's disk does while images come back."""
+        if self.lacking == "unknown":
+            raise IndexMissingError
+        return route.study == self.lacking
+
     def gate(self) -> Gate:
         """Make a gate in this world."""
 
@@ -59,7 +68,9 @@ class World:
             return self.now_s
 
         return Gate(
-            ISSUER, KeyRing(self.fetch, clock), Collaborators(self.find_owner, clock, clock)
+            ISSUER,
+            KeyRing(self.fetch, clock),
+            Collaborators(self.find_owner, clock, clock, self.lacks),
         )
 
     def token(self, kid: str = "old", **changes: Any) -> str:  # noqa: ANN401 - any claim
@@ -417,3 +428,22 @@ def test_what_is_refused_counts_for_nothing() -> None:
     refused = ask(token, "/dicom-web/studies/9", x_forwarded_for="192.0.2.7")
     assert {status(gate.decide(refused)) for _ in range(READS_AT_ONCE + 1)} == {404}
     assert gate.decide(ask(token, x_forwarded_for="192.0.2.7")) is None
+
+
+@pytest.mark.parametrize("lacking", ["1.2", "unknown"])
+def test_a_study_that_is_not_back_from_the_backup_is_refused_and_only_to_who_may_read_it(
+    lacking: str,
+) -> None:
+    world = World(owners={"1.2": "clinic-a", "1.3": "clinic-a", "1.4": "clinic-b"}, lacking=lacking)
+    gate, token = world.gate(), world.token()
+    outside = {"x_forwarded_for": "203.0.113.9"}
+    assert gate.decide(ask(token, STUDY, **outside)) == RETURNING
+    named = {"x_original_method": "GET", "x_original_uri": STUDY}
+    assert gate.explain(ask(token, "/clinic-access/refusal", **outside, **named)) == RETURNING
+    # Another clinic's physician does not learn of it.
+    stranger = world.token(sub="22f0", clinic_ids=["clinic-b"])
+    assert status(gate.decide(ask(stranger, STUDY, **outside))) == 404
+    # The importer, which asks directly, is told by Orthanc of each image.
+    assert gate.decide(ask(token, STUDY)) is None
+    world.lacking = ""
+    assert gate.decide(ask(token, STUDY, **outside)) is None
