@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair restore drill clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,13 @@ replay: ## offer originals again to an archive that lost something: make replay 
 verify: ## compare journal, originals, archive and its disk: make verify [CLINIC=clinic-a] [REPAIR=1] [AGAIN=1] [MB_PER_S=50] [JSON=1]
 	@$(STACK) importer verify --clinic '$(CLINIC)' $(if $(REPAIR),--repair --by '$(WHO)') \
 		$(if $(AGAIN),--again) $(if $(MB_PER_S),--mb-per-s '$(MB_PER_S)') $(if $(JSON),--json)
+
+restore: setup ## everything from the backup into an empty DATA_DIR: make restore FROM=/mnt/backup [KEY_FILE=…] [AT=2026-11-24T21:30]
+	@$(STACK) restore --source "$(FROM)" --key-file '$(KEY_FILE)' --credentials-file '$(CREDENTIALS_FILE)' --ssh-key-file '$(SSH_KEY_FILE)' --at '$(AT)' --by '$(WHO)'
+
+drill: setup ## lose everything and bring it back, on a stack of its own, and measure it: make drill [MEGABYTES=300]
+	@podman/setup.sh --tests
+	@DRILL_MEGABYTES=$(or $(MEGABYTES),300) .venv/bin/python -B -m pytest -c tests/pytest.ini -s tests/faults/test_drill.py
 
 access-report: ## who looked at a study: make access-report STUDY=1.2.…; what a person did: USER=jane [FROM=2026-11-01 TO=2026-11-30] [CSV=1]
 	@$(STACK) audit report --by '$(WHO)' --study '$(STUDY)' --user '$(PERSON)' --from '$(FROM)' --to '$(TO)' $(if $(CSV),--csv)

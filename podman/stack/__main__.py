@@ -21,6 +21,7 @@ from stack import (
     importing,
     people,
     preflight,
+    restoring,
     rotation,
     status,
     unit,
@@ -116,6 +117,10 @@ def main(argv: list[str]) -> int:
     rotate = commands.add_parser("rotate")
     rotate.add_argument("secret")
     rotate.add_argument("--file", default="")
+    restored = commands.add_parser("restore")
+    for name in ("source", "key-file", "credentials-file", "ssh-key-file", "at"):
+        restored.add_argument(f"--{name}", default="")
+    restored.add_argument("--by", default="")
     for name in importing.PROGRAMS:
         commands.add_parser(name).add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
@@ -138,6 +143,12 @@ def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
         return 0
     if given.command == "backup-key":
         return importing.backup_key(settings)
+    if given.command == "restore":
+        wanted = restoring.wanted(given)
+        settings = restoring.settings_of(settings, wanted)
+        with alone(settings):
+            restoring.restore(settings, wanted, up)
+        return 0
     with alone(settings):
         _change(given, settings)
     return 0

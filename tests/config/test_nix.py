@@ -17,6 +17,8 @@ from stack.shell import run
 from stack.site import CERTIFICATE, STRICT_TRANSPORT, site_conf
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.nix import Nix
 
 MODULES = TOP / "modules"
@@ -256,3 +258,75 @@ def test_defaults_of_options_come_from_the_shared_file() -> None:
     used = set(re.findall(r"defaults\.([A-Z_]+)", text))
     assert used <= set(read_env(DEFAULTS))
     assert len(used) > 4
+
+
+# What is used of nixpkgs, in its simplest form.
+RESTORE = """
+let
+  named = name: "/nix/${name}";
+  pkgs = {
+    coreutils = named "coreutils";
+    dicom-importer = named "dicom-importer";
+    jq = named "jq";
+    openssh = named "openssh";
+    restic = named "restic";
+    systemd = named "systemd";
+    util-linux = named "util-linux";
+    writeShellApplication = given: given.text;
+  };
+  lib = {
+    concatMapStringsSep = separator: f: list: builtins.concatStringsSep separator (map f list);
+    escapeShellArg = text: "'${text}'";
+    getExe = package: "${package}/bin/main";
+    getExe' = package: name: "${package}/bin/${name}";
+    makeBinPath = packages: builtins.concatStringsSep ":" (map (package: "${package}/bin") packages);
+    optional = condition: value: if condition then [value] else [];
+    inherit (builtins) toString;
+  };
+  script = target: import /repo/modules/restore.nix {
+    inherit lib pkgs;
+    config = {
+      services.postgresql.finalPackage = named "postgresql";
+      services.dicom-stack = {
+        dataDir = "/srv/dicom-stack";
+        backup = {inherit target;};
+      };
+    };
+  };
+in {
+  backedUp = script "/mnt/backup";
+  alone = script null;
+}
+"""
+
+
+def test_both_forms_restore_by_the_same_steps(nix: Nix, tmp_path: Path) -> None:
+    scripts = nix.evaluate(RESTORE)
+    assert isinstance(scripts, dict)
+    podman = (PODMAN_DIR / "stack" / "restoring.py").read_text()
+    taken = re.findall(r'program\.(?:must|run)\("([a-z]+)"', podman[podman.index("def restore(") :])
+    assert taken.index("check") < taken.index("files") < taken.index("databases")
+    for name, text in scripts.items():
+        steps = re.findall(r'^ *part "?([a-z]+)', text, re.MULTILINE)
+        assert steps == ["check", "files", "databases", "images", "originals", "done"]
+        assert set(taken) == set(steps), taken
+        # Who would see half of it is not there while it comes back.
+        order = [
+            text.index(words)
+            for words in (
+                "part check",
+                "systemctl stop nginx.service",
+                "part files",
+                "systemctl start postgresql.service",
+                "dropdb",
+                "part databases",
+                "systemctl start nginx.service",
+                "part images",
+                "dicom-stack replay",
+            )
+        ]
+        assert order == sorted(order), name
+        assert ("dicom-backup.timer" in text) is (name == "backedUp")
+        path = tmp_path / f"{name}.sh"
+        path.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{text}")
+        run(["/usr/bin/shellcheck", str(path)])

@@ -88,7 +88,7 @@ class Gate:
         denial = rules.decide(caller, route, owner)
         # Whoever speaks to the archive directly is told by Orthanc itself, and acts on each image by itself.
         if denial is None and _is_forwarded(request) and self._lacks(route):
-            return rules.RETURNING
+            denial = rules.RETURNING
         is_somebody = caller.kind is Kind.PERSON and _is_forwarded(request)
         if denial is None and is_somebody and not is_in_pace(caller.subject):
             return rules.TOO_MANY

@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 
-from dicom_backup import config, record, restic, state, status
+from dicom_backup import config, record, restic, restore, state, status
 from dicom_backup.config import Config
 from dicom_backup.dumps import DumpError
 from dicom_backup.restic import ResticError
+from dicom_backup.restore_run import RestoreError
 from dicom_backup.run import Tools, run
 from dicom_backup.service import Schedule
 from dicom_backup.upkeep import repair, upkeep
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = config.load()
         return _dispatch(arguments, settings)
-    except (config.ConfigError, DumpError, OSError, ResticError) as error:
+    except (config.ConfigError, DumpError, OSError, ResticError, RestoreError, ValueError) as error:
         sys.stderr.write(f"dicom-backup: {error}\n")
         return 2
 
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--everything", action="store_true", help="read all of the data")
     commands.add_parser("repair", help="take out what the check found damaged, then back up anew")
     commands.add_parser("status", help="say how old the last backup is and what is wrong")
+    restore.add_arguments(commands.add_parser("restore", help="bring back one part of a backup"))
     commands.add_parser("list", help="list the complete runs, eldest first, as JSON")
     return parser
 
@@ -50,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 def _dispatch(arguments: argparse.Namespace, settings: Config) -> int:
     if arguments.command == "status":
         return _status(settings)
+    if arguments.command == "restore":
+        return restore.run(settings, arguments, _say)
     tools = Tools(settings, restic.repository(settings))
     if arguments.command in ("serve", "metrics"):
         return _serve(tools, works=arguments.command == "serve")
@@ -67,6 +71,11 @@ def _dispatch(arguments: argparse.Namespace, settings: Config) -> int:
     if known.error or known.dump_error:
         raise ResticError(known.error or known.dump_error)
     return _status(settings)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _status(settings: Config) -> int:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from dicom_importer import log
 
-from dicom_backup import dumps, farm, journal, record, state
+from dicom_backup import dumps, farm, journal, record, restore_state, state
 from dicom_backup.config import OWN_SECRETS, Config
 from dicom_backup.dumps import Dump, DumpError, Programs, stamp
 from dicom_backup.restic import NoRepositoryError, Repository, ResticError, Saved
+from dicom_backup.restore_run import RestoreError
 from dicom_backup.state import Day, State
 
 SERVICE_PATHS = (
@@ -77,8 +78,16 @@ def run(tools: Tools, *, dump: bool = False) -> State:
         known.target = tools.config.target
         start_s = tools.clocks.monotonic_s()
         try:
+            _refuse_while_restoring(tools.config)
             made = _work(tools, known, wants_dump=dump)
-        except (OSError, ResticError, DumpError, journal.JournalError) as error:
+        except (
+            OSError,
+            ResticError,
+            DumpError,
+            RestoreError,
+            ValueError,
+            journal.JournalError,
+        ) as error:
             known.error = _words(error)
             log.line("backup_failed", error=known.error)
         else:
@@ -95,6 +104,12 @@ def run(tools: Tools, *, dump: bool = False) -> State:
             )
         state.save(tools.config.state_file, known)
         return known
+
+
+def _refuse_while_restoring(config: Config) -> None:
+    """Raise RestoreError while the archive is not whole: a backup of it must not become the newest."""
+    if restore_state.under_way(config.backup_dir):
+        raise RestoreError("a restore is under way: backups go on when it has ended")
 
 
 def open_repository(tools: Tools, known: State) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -13,11 +13,13 @@ from clinic_access.gate import OWNER_LIFETIME_S, TOKEN_LIFETIME_S, Collaborators
 from clinic_access.index import IndexMissingError
 from clinic_access.keys import LIFETIME_S, MIN_INTERVAL_S, KeyRing, KeysUnavailableError
 from clinic_access.pace import PAUSE_S, READS_AT_ONCE
-from clinic_access.routes import Route
 from clinic_access.rules import RETURNING, Deny
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from clinic_access.routes import Route
 
 ISSUER = "https://archive.example/auth/realms/dicom"
 OLD = rsa.generate_private_key(public_exponent=65537, key_size=2048)
