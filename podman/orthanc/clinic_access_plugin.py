@@ -288,7 +288,9 @@ registered = register(
     Hooks(
         make_gate(
             settings["ClinicAccess"],
-            Returning(Path(settings["StorageDirectory"]), make_index(settings["PostgreSQL"]).files_below),
+            Returning(
+                Path(settings["StorageDirectory"]), make_index(settings["PostgreSQL"]).files_below
+            ),
         ),
         make_index(settings["PostgreSQL"]),
         make_index(settings["PostgreSQL"]),

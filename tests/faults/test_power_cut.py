@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from faults.whole_state import Row
     from harness.power import Host
 
-CUTS = int(os.environ.get("CUTS", "2"))
+CUTS = int(os.environ.get("CUTS", "1"))
 FILE_SYSTEMS = os.environ.get("FILE_SYSTEMS", "ext4").split()
 LONGEST_WAIT_S = 3.0
 STATE_TIMEOUT_S = 30

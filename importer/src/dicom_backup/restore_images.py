@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clinic_access.returning import MARKER
+
 from dicom_backup import farm, restore_state
 from dicom_backup.config import Config
 from dicom_backup.record import Part, Run
@@ -20,8 +22,6 @@ from dicom_backup.restore_known import Known
 from dicom_backup.restore_run import DiskFullError
 from dicom_backup.restore_state import State
 
-# The gate of the archive looks for it: clinic_access.returning names it too.
-MARKER = ".returning"
 KNOWN = "archive-files"
 MISSING = "missing-images"
 _GB = 1e9

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from clinic_access import returning
+from clinic_access.returning import MARKER
 from dicom_backup import restore_databases, restore_images, restore_state, run, state
 from dicom_backup.restic import NoRepositoryError, WrongKeyError
 from dicom_backup.restore_known import Known
@@ -37,7 +37,7 @@ def test_everything_comes_back_and_images_newest_day_first(tmp_path: Path) -> No
     site.begun()
     assert (site.data / "secrets/postgresql.orthanc_db_password").read_text() == "o"
     assert (site.data / "importer/journal.sqlite").read_text() == "journal"
-    marker = site.data / "dicom" / restore_images.MARKER
+    marker = site.data / "dicom" / MARKER
     assert marker.exists()
     assert site.run("images") == 0
     told = [line.split(":")[0] for line in site.said if line.startswith("images of ")]
@@ -55,10 +55,6 @@ def test_everything_comes_back_and_images_newest_day_first(tmp_path: Path) -> No
     assert not (site.data / "files/.returning").exists()
     assert site.run("done") == 0
     assert set(site.state().steps) == {"files", "images", "originals", "replay"}
-
-
-def test_who_looks_for_the_marker_and_who_makes_it_name_it_alike() -> None:
-    assert restore_images.MARKER == returning.MARKER
 
 
 def test_settings_can_be_had_before_anything_comes_back(tmp_path: Path) -> None:
@@ -152,7 +148,7 @@ def test_a_full_disk_is_told_leaves_nothing_half_and_goes_on_after_room_was_made
     site = made(tmp_path, days=3, images=2, size_bytes=MIB)
     site.begun()
     storage = site.data / "dicom"
-    (storage / restore_images.MARKER).unlink()
+    (storage / MARKER).unlink()
     with small_disk(storage, 5 * MIB):
         restore_images.announce(storage)
         with pytest.raises(
@@ -162,12 +158,12 @@ def test_a_full_disk_is_told_leaves_nothing_half_and_goes_on_after_room_was_made
         assert any(line.startswith("! 0.0 GB of images come back") for line in site.said)
         whole = site.images["2026-11-22"] | site.images["2026-11-21"]
         assert site.back() == whole
-        assert (storage / restore_images.MARKER).exists()
+        assert (storage / MARKER).exists()
         resize = ["/usr/bin/mount", "-o", f"remount,size={20 * MIB}", str(storage)]
         subprocess.run(resize, check=True)
         assert site.run("images") == 0
         assert site.back() == {n: c for day in site.images.values() for n, c in day.items()}
-        assert not (storage / restore_images.MARKER).exists()
+        assert not (storage / MARKER).exists()
 
 
 def test_a_killed_restore_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -215,7 +211,7 @@ def test_a_day_that_cannot_be_read_is_named_and_the_others_come_back(tmp_path: P
     there = site.back()
     assert there == site.images["2026-11-22"] | site.images["2026-11-20"]
     # While it is missing its studies are refused, and no backup is made of what there is.
-    assert (site.data / "dicom" / restore_images.MARKER).exists()
+    assert (site.data / "dicom" / MARKER).exists()
     assert "2 of the archive's 6 files did not come back" in "".join(site.said)
     for path, content in away.items():
         path.write_bytes(content)

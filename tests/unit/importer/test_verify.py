@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from clinic_access.returning import MARKER
 from clinic_access.storage import QUARANTINE
 from dicom_importer import plan, repair, verify
 from pydicom.uid import generate_uid
@@ -195,6 +196,12 @@ def test_without_an_archive_or_its_disk_there_is_no_verdict(
 ) -> None:
     (held,) = import_images(importer, 1)
     assert command(importer, capsys, "verify", "--clinic", "clinic-x")[0] == verify.STOPPED
+    marker = importer.archive.storage / MARKER
+    marker.parent.mkdir(exist_ok=True)
+    marker.touch()
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, "being brought back" in said) == (verify.STOPPED, True)
+    marker.unlink()
     held.on_disk = None
     status, said = command(importer, capsys, *REPAIR)
     assert status == verify.STOPPED

@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from clinic_access.returning import MARKER
+
 from dicom_importer import listing, places, plan, scan, session
 from dicom_importer.config import Config
 from dicom_importer.instance import Limits
@@ -138,6 +140,10 @@ def _desk(
     stack.enter_context(contextlib.closing(journal))
     if not stack.enter_context(alone(config.state_dir)):
         raise Stopped("Another verification is under way.")
+    if (config.archive_dir / MARKER).exists():
+        raise Stopped(
+            "Images are being brought back from the backup: try again when the restore has ended."
+        )
     if wanted.repaired_by:
         mine = stack.enter_context(plan.held(config.state_dir))
         if not mine or plan.read(config.state_dir):
