@@ -91,10 +91,18 @@ def remove_dead(settings: Settings) -> None:
     listed = run(["podman", "ps", "--no-trunc", "--filter", project, "--format", form])
     for line in listed.splitlines():
         container, _, pid = line.partition(" ")
-        # Its number may be another process's by now, whose control group does not bear the container's name.
-        groups = Path("/proc", pid, "cgroup")
-        if not groups.exists() or container not in groups.read_text():
+        if not lives(container, Path("/proc", pid)):
             run(["podman", "rm", "--force", "--time", "0", container])
+
+
+def lives(container: str, process: Path) -> bool:
+    """Whether a process lives and is this container's: its number may be another one's by now."""
+    try:
+        # What was killed keeps its number and control group until its new parent takes note of it.
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" and container in (process / "cgroup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:

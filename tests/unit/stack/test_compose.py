@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +20,6 @@ from stack.settings import load
 from stack.site import site_conf
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stack.settings import Settings
 
 
@@ -132,3 +133,17 @@ def test_strict_transport_is_asked_only_with_a_certificate_that_browsers_trust(
     assert "max-age" in site_conf(settings, trusted=True)
     assert "max-age" not in site_conf(settings, trusted=False)
     assert "https://pacs.example.org:8443" in site_conf(settings, trusted=False)
+
+
+def test_a_process_that_was_killed_lives_no_more_though_nobody_took_note_of_it() -> None:
+    child = subprocess.Popen(["/usr/bin/sleep", "60"])
+    process = Path("/proc", str(child.pid))
+    group = (process / "cgroup").read_text().strip()
+    assert compose.lives(group, process)
+    assert not compose.lives("another container's", process)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process.exists()
+    assert not compose.lives(group, process)
+    child.wait()
+    assert not compose.lives(group, process)
