@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ SERVICES = (
     "prometheus",
 )
 ONE_SHOT = ("realm",)
+NOTED_TIMEOUT_S, NOTED_INTERVAL_S = 30, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +93,33 @@ def remove_dead(settings: Settings) -> None:
     listed = run(["podman", "ps", "--no-trunc", "--filter", project, "--format", form])
     for line in listed.splitlines():
         container, _, pid = line.partition(" ")
-        if not lives(container, Path("/proc", pid)):
+        process = Path("/proc", pid)
+        if not lives(container, process):
+            _await_end(process)
             run(["podman", "rm", "--force", "--time", "0", container])
+
+
+def _await_end(process: Path) -> None:
+    """Wait until the parent of a process that was killed took note: Podman would wait in vain."""
+    deadline_s = time.monotonic() + NOTED_TIMEOUT_S
+    while _state(process) == "Z" and time.monotonic() < deadline_s:
+        time.sleep(NOTED_INTERVAL_S)
 
 
 def lives(container: str, process: Path) -> bool:
     """Whether a process lives and is this container's: its number may be another one's by now."""
     try:
-        # What was killed keeps its number and control group until its new parent takes note of it.
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX" and container in (process / "cgroup").read_text()
+        return _state(process) not in ("", "Z") and container in (process / "cgroup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _state(process: Path) -> str:
+    """Return the letter of a process's state, Z for one whose parent has yet to take note of its end."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:

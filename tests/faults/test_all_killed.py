@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 LONGEST_LIFE_S = 3.0
 
 
