@@ -13,6 +13,7 @@
     ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"]
     ++ optional backedUp "dicom-backup-metrics";
   restore = import ./restore.nix {inherit config lib pkgs;};
+  databases = import ./databases.nix {inherit config lib pkgs;};
   # A command runs with the same settings, user and secrets as the unit that it belongs to.
   options = unit: let
     settings = lib.filterAttrs (name: value: value != null && name != "PATH" && name != "LOCALE_ARCHIVE" && name != "TZDIR") unit.environment;
@@ -74,7 +75,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key | restore FROM KEY_FILE [TIME]" >&2
+            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -153,6 +154,10 @@ in {
           restore)
             [[ $# -eq 3 || $# -eq 4 ]] || usage
             exec ${getExe restore} "''${@:2}"
+            ;;
+          keep-databases | bring-databases)
+            [[ $# -eq 1 || $# -eq 2 ]] || usage
+            exec ${getExe databases} "''${1%-databases}" "''${@:2}"
             ;;
           backup-check | backup-repair)
             backup "''${1#backup-}" "''${@:2}"

@@ -6,6 +6,7 @@
     ./secrets.nix
     ./hardening.nix
     ./postgresql.nix
+    ./before.nix
     ./keycloak.nix
     ./realm.nix
     ./orthanc.nix

@@ -244,6 +244,28 @@ def test_without_a_target_there_is_no_backup(example: Example) -> None:
     assert "prometheus/scrape/backup.yml" not in example.strings("etc")
 
 
+def orders(unit: str, key: str, other: str) -> bool:
+    """Tell whether a unit names another one so."""
+    return other in " ".join(re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)).split()
+
+
+def test_databases_are_dumped_before_another_version_uses_them(example: Example) -> None:
+    units = example.strings("units")
+    before = units["dicom-stack-before.service"]
+    for name in ("orthanc.service", "keycloak.service"):
+        assert orders(units[name], "After", "dicom-stack-before.service")
+        assert orders(units[name], "Requires", "dicom-stack-before.service")
+    for name in ("dicom-stack-secrets.service", "postgresql-roles.service"):
+        assert orders(before, "After", name)
+        assert orders(before, "Requires", name)
+    versions = read_env(PODMAN_DIR / "versions.env")
+    asked = re.search(r"before keep-if-changed --version (\S+)$", before, re.MULTILINE)
+    assert asked
+    assert asked[1].startswith(f"orthanc-{versions['ORTHANC_FLOOR'].partition('-')[0][:4]}")
+    assert f"keycloak-{versions['KEYCLOAK_VERSION']}-" in asked[1]
+    assert asked[1].endswith(f"-postgresql-{versions['POSTGRESQL_MAJOR']}")
+
+
 def test_only_the_front_doors_ports_are_open(example: Example) -> None:
     assert example.get("firewall", "allowedTCPPorts") == [80, 443]
     assert example.get("firewall", "allowedUDPPorts") == []
