@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair restore drill clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,15 @@ verify: ## compare journal, originals, archive and its disk: make verify [CLINIC
 
 restore: setup ## everything from the backup into an empty DATA_DIR: make restore FROM=/mnt/backup [KEY_FILE=…] [AT=2026-11-24T21:30]
 	@$(STACK) restore --source "$(FROM)" --key-file '$(KEY_FILE)' --credentials-file '$(CREDENTIALS_FILE)' --ssh-key-file '$(SSH_KEY_FILE)' --at '$(AT)' --by '$(WHO)'
+
+upgrade: setup ## the stack follows these sources to their version, with a way back: make upgrade [FROM=v1.2]
+	@$(STACK) upgrade --from '$(FROM)'
+
+rollback: setup ## back to the version before the last upgrade, with its data; what arrived since is imported again
+	@$(STACK) rollback --by '$(WHO)'
+
+outdated: setup ## what is newer than what runs; fails when something is below its floor in versions.env
+	@$(STACK) outdated
 
 drill: setup ## lose everything and bring it back, on a stack of its own, and measure it: make drill [MEGABYTES=300]
 	@podman/setup.sh --tests

@@ -19,12 +19,17 @@ from stack import (
     health,
     images,
     importing,
+    outdated,
     people,
     preflight,
     restoring,
+    rolling_back,
     rotation,
     status,
     unit,
+    upgrade_state,
+    upgrading,
+    version,
 )
 from stack.compose import added, compose, remove_dead, remove_dropped, services
 from stack.compose import images as wanted_images
@@ -36,8 +41,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# What changes nothing, and says whether all is well.
+ASKING = {
+    "backup-key": lambda settings: importing.backup_key(settings) == 0,
+    "outdated": outdated.show,
+    "status": status.show,
+}
+
+
 def up(settings: Settings) -> None:
     """Bring the stack to what the settings say; safe to repeat."""
+    upgrade_state.refuse_half_done(settings)
+    bring_up(settings)
+
+
+def bring_up(settings: Settings) -> None:
+    """Bring the stack to what the settings say, whatever is half done."""
     preflight.refuse_if_impossible(settings)
     built = images.build(settings.values["DEBIAN_MIRROR"], wanted_images(settings))
     named = [f"{service.upper()}_IMAGE" for service in added(settings).services]
@@ -65,6 +84,7 @@ def up(settings: Settings) -> None:
     say(people.realm(settings, "first-admin"))
     for clinic in people.clinics(settings):
         files.clinic_folders(settings, clinic)
+    version.record(settings, version.of_sources())
     say(f"the stack is up at {settings.public_url}")
     if not settings.values["BACKUP_TARGET"]:
         say("nothing is backed up: set BACKUP_TARGET (README, Backup)")
@@ -121,6 +141,9 @@ def main(argv: list[str]) -> int:
     for name in ("source", "key-file", "credentials-file", "ssh-key-file", "at"):
         restored.add_argument(f"--{name}", default="")
     restored.add_argument("--by", default="")
+    commands.add_parser("upgrade").add_argument("--from", dest="before", default="")
+    commands.add_parser("rollback").add_argument("--by", default="")
+    commands.add_parser("outdated")
     for name in importing.PROGRAMS:
         commands.add_parser(name).add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
@@ -132,25 +155,27 @@ def main(argv: list[str]) -> int:
 
 
 def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
-    if given.command == "status":
-        return 0 if status.show(settings) else 1
     if given.command in importing.PROGRAMS:
         return importing.run(settings, given.command, given.words)
+    if given.command in ASKING:
+        return 0 if ASKING[given.command](settings) else 1
     if given.command == "logs":
         logs(settings, given.service)
     if given.command == "build":
         images.build(settings.values["DEBIAN_MIRROR"], wanted_images(settings))
-        return 0
-    if given.command == "backup-key":
-        return importing.backup_key(settings)
-    if given.command == "restore":
+    elif given.command == "restore":
         wanted = restoring.wanted(given)
         settings = restoring.settings_of(settings, wanted)
         with alone(settings):
             restoring.restore(settings, wanted, up)
-        return 0
-    with alone(settings):
-        _change(given, settings)
+    elif given.command == "rollback":
+        with alone(settings):
+            state = rolling_back.data(settings)
+        # The version of before takes the lock itself.
+        rolling_back.start(load(given.env_file.resolve()), state, given.by)
+    else:
+        with alone(settings):
+            _change(given, settings)
     return 0
 
 
@@ -159,7 +184,9 @@ def _change(given: argparse.Namespace, settings: Settings) -> None:
         rotation.renew(settings, given.secret, given.file)
     if given.command in ("up", "demo", "rotate"):
         up(settings)
-    if given.command == "demo":
+    if given.command == "upgrade":
+        upgrading.upgrade(settings, given.before, bring_up)
+    elif given.command == "demo":
         demo.run(settings)
     elif given.command == "down":
         down(settings)

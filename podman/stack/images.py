@@ -148,11 +148,13 @@ def _build_one(image: Image, wanted: dict[str, str], versions: dict[str, str]) -
 
 def _remove_unused(wanted: dict[str, str]) -> None:
     """Remove images of earlier builds, but for the one before; what is in use or fails to go stays."""
+    # A name whose image has another one would go although a stack runs by it.
+    running = attempt(["podman", "ps", "--all", "--format", "{{.Image}}"]).stdout.split()
     for name, tag_in_use in wanted.items():
         form = ("--format", "{{.Repository}}:{{.Tag}}", "--sort", "created")
         listed = attempt(["podman", "images", *form, f"{REPOSITORY}/{name}"]).stdout.split()
         older = [tag for tag in listed if tag != tag_in_use]
-        for tag in older[1:]:
+        for tag in set(older[1:]) - set(running):
             attempt(["podman", "image", "rm", tag])
     # Layers of builds that nobody needs for the next one; everything of ours carries its base's label.
     stale = ("--filter", "until=24h", "--filter", "label=dicom-stack.suite")

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from dicom_backup import config, record, restic, restore, state, status
+from dicom_backup import before, config, record, restic, restore, state, status
 from dicom_backup.config import Config
 from dicom_backup.dumps import DumpError
 from dicom_backup.restic import ResticError
@@ -20,9 +20,12 @@ from dicom_backup.upkeep import repair, upkeep
 
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; the exit status is 0 when all is well."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
     # What it writes is for nobody else.
     os.umask(0o077)
+    if argv[:1] == ["before"]:
+        return before.main(argv[1:])
+    arguments = _parser().parse_args(argv)
     try:
         settings = config.load()
         return _dispatch(arguments, settings)
@@ -45,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("repair", help="take out what the check found damaged, then back up anew")
     commands.add_parser("status", help="say how old the last backup is and what is wrong")
     restore.add_arguments(commands.add_parser("restore", help="bring back one part of a backup"))
+    commands.add_parser(
+        "before", help="keep the databases before an upgrade, or bring them back", add_help=False
+    )
     commands.add_parser("list", help="list the complete runs, eldest first, as JSON")
     return parser
 

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="watch the inboxes until told to stop")
     commands.add_parser("status", help="count what waits and what failed")
+    commands.add_parser("probe", help="log in and search the archive once")
     explain = commands.add_parser("explain", help="say where a file is and why")
     explain.add_argument("path", type=Path)
     retry = commands.add_parser("retry", help="put failed files back into their inbox")
@@ -79,6 +80,21 @@ def _status(settings: Config, _: argparse.Namespace) -> int:
     lines, well = inquire.status(settings)
     _say("\n".join(lines))
     return 0 if well else 1
+
+
+def _probe(settings: Config, _: argparse.Namespace) -> int:
+    from dicom_importer import session  # noqa: PLC0415
+    from dicom_importer.reasons import Unavailable  # noqa: PLC0415
+
+    try:
+        with session.archive(settings) as archive:
+            # Whatever it finds: this UID is nobody's.
+            archive.instances("1.2.3")
+    except Unavailable as absence:
+        _say(f"The archive does not answer: {absence.cause}.")
+        return 1
+    _say("A login and a search succeed.")
+    return 0
 
 
 def _explain(settings: Config, arguments: argparse.Namespace) -> int:
@@ -127,6 +143,7 @@ def _verify(settings: Config, arguments: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
     "run": _run,
     "status": _status,
+    "probe": _probe,
     "explain": _explain,
     "retry": _retry,
     "replace": _replace,
