@@ -66,7 +66,9 @@ READERS = {
     "backup_credentials": {"backup": ("backup_credentials", "{}\n")},
     "backup_ssh_key": {"backup": ("backup_ssh_key", "{}\n")},
 }
-GIVEN_BY_OPERATOR = {"smtp_password", "backup_credentials", "backup_ssh_key"}
+# What has several lines is nothing to type.
+OF_LINES = {"backup_credentials", "backup_ssh_key"}
+GIVEN_BY_OPERATOR = {"smtp_password", *OF_LINES}
 # Its value is in its reader's copy only, which no backup holds: beside what it opens it would guard nothing.
 KEPT_APART = {"backup_key": "backup"}
 # Who tells Keycloak of its own new value, and must be believed until then: its copy goes on with the values before it.
@@ -157,6 +159,8 @@ def renew(folder: Path, name: str, value: str = "") -> None:
         raise ValueError(
             f"{name} is not yours to choose" if value else f"{name} is yours to give: it is empty"
         )
+    if name == "backup_credentials":
+        _refuse_malformed(value)
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     if value:
         write_private(folder / name, value + "\n", 0, 0o600)
@@ -165,6 +169,18 @@ def renew(folder: Path, name: str, value: str = "") -> None:
     known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
     known[name] = secrets.token_urlsafe(32)
     write_private(values, json.dumps(known, indent=1), 0)
+
+
+def _refuse_malformed(lines: str) -> None:
+    for number, line in enumerate(lines.splitlines(), start=1):
+        name, equals, _ = line.strip().partition("=")
+        if not name or name.startswith("#"):
+            continue
+        # What it holds is not shown.
+        if not equals or not name.isidentifier():
+            raise ValueError(
+                f"line {number} of backup_credentials: expected NAME=VALUE, as AWS_ACCESS_KEY_ID=…"
+            )
 
 
 def _with_former(path: Path, value: str) -> str:

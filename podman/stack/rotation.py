@@ -37,9 +37,11 @@ def renew(settings: Settings, name: str, file: str) -> None:
 def _read(name: str, file: str) -> str:
     if file:
         return Path(file).read_text().strip()
-    if sys.stdin.isatty():
-        return getpass.getpass(f"{name}: ").strip()
-    return sys.stdin.readline().strip()
+    if not sys.stdin.isatty():
+        return sys.stdin.read().strip()
+    if name in credentials.OF_LINES:
+        raise ValueError(f"{name} has lines: write them into a file, make rotate SECRET={name} F=…")
+    return getpass.getpass(f"{name}: ").strip()
 
 
 def tell_database(settings: Settings) -> None:

@@ -43,10 +43,10 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
     for name in credentials.GIVEN_BY_OPERATOR:
-        given = secrets.token_urlsafe(24)
+        values[name] = secrets.token_urlsafe(24)
+        form = "AWS_SECRET_ACCESS_KEY={}" if name == "backup_credentials" else "{}"
         which = {"SECRET": name}
-        make("rotate", stack.podman_settings.env_file, stdin=given, **which)
-        values[name] = given
+        make("rotate", stack.podman_settings.env_file, stdin=form.format(values[name]), **which)
     assert values.keys() == credentials.READERS.keys()
     for key in (served(stack.podman_settings), data / "tls" / "ca.key"):
         values[key.name] = key.read_text().split("-----BEGIN PRIVATE KEY-----\n")[1].splitlines()[0]
