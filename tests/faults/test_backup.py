@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from harness.canaries import among, files, forms
 from harness.drop import drop_files
 from harness.phantom import ct
 from harness.stack import TOP, make, temporary_copy
@@ -127,6 +128,21 @@ def test_originals_records_and_secrets_are_saved_and_the_key_is_not(
     key = make("backup-key", env_file).strip()
     folder = stack.podman_settings.data_dir / "secrets"
     assert [p.name for p in folder.iterdir() if key in p.read_text()] == ["backup.backup_key"]
+
+
+def test_no_secret_lies_open_in_the_target_or_in_what_waits_to_be_saved(
+    stack: Stack, env_file: Path
+) -> None:
+    data = stack.podman_settings.data_dir
+    values = dict(json.loads((data / "secrets" / "values.json").read_text()))
+    values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
+    target = Path(load(env_file).values["BACKUP_TARGET"])
+    # What Keycloak keeps of its clients is in its dump, as in its database.
+    waiting = files(data / "backup", [data / "backup" / "dumps"])
+    wanted = forms(values, {}) | {CLINIC.encode(): "a clinic"}
+    assert {name for _, name in among(waiting, wanted)} == {"a clinic"}
+    assert not among(files(target), wanted)
+    assert len(list(files(target))) > 20
 
 
 def test_it_is_watched_and_status_says_how_old_it_is(stack: Stack, env_file: Path) -> None:
