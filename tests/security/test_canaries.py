@@ -134,7 +134,8 @@ def test_the_databases_hold_what_keycloak_keeps_of_its_clients_and_no_more(
         dump = ("pg_dump", "--data-only", "--inserts", f"--dbname={database}")
         lines = stack.exec("postgresql", *dump).stdout.encode().splitlines()
         rows = [(line.split()[2].decode(), line) for line in lines if line.startswith(b"INSERT")]
-        assert len(rows) > 100
+        # So many has an archive that holds nothing yet.
+        assert len(rows) > 10
         found |= among(rows, planted)
     # Its events tell of changed clients, and the auditor reads them: without their secrets.
     assert found == {("public.client", name) for name in CLIENTS}
