@@ -35,7 +35,9 @@ def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     if service not in services(settings):
         raise SettingsError(NO_TARGET)
     container = settings.container(service)
-    terminal = ["-t"] if sys.stdout.isatty() else []
+    # With the keyboard, or an interruption would end the waiting here and not the work there.
+    keyboard = ["-i"] if sys.stdin.isatty() else []
+    terminal = ["-t", *keyboard] if sys.stdout.isatty() else []
     told = [inside(settings, word) for word in words]
     argv = ["podman", "exec", *terminal, container, program, *told]
     done = subprocess.run(argv, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell

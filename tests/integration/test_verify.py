@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import pytest
 from harness.dicomweb import Reader
 from harness.drop import drop_files
 from harness.phantom import ct
+from harness.stack import TOP
 from integration.test_commands import forget_cache, pixels, run, sop_uid, stored_file
+from stack.shell import environment
 from unit.importer.commanding import KILLED
 
 if TYPE_CHECKING:
@@ -91,6 +94,29 @@ def test_an_archive_that_is_as_it_should_be_is_said_to_be(stack: Stack, study: S
     assert (
         f" {len(list((stack.files / 'processed' / CLINIC).rglob('*.dcm')))} files in" in done.stdout
     )
+
+
+def test_interrupted_at_the_keyboard_it_ends_and_goes_on_when_given_again(
+    stack: Stack, study: Study
+) -> None:
+    assert study.files
+    keyboard, screen = os.openpty()
+    words = ("/usr/bin/make", "-s", "-C", str(TOP), "verify", f"CLINIC={CLINIC}")
+    slow = (f"ENV={stack.podman_settings.env_file}", "AGAIN=1", "MB_PER_S=0.01")
+    ends = dict.fromkeys(("stdin", "stdout", "stderr"), screen)
+    with subprocess.Popen([*words, *slow], env=environment(), **ends) as running:
+        os.close(screen)
+        shown = b""
+        while b"files of the archive" not in shown:
+            shown += os.read(keyboard, 4096)
+        os.write(keyboard, b"\x03")
+        assert running.wait(30) != 0
+    os.set_blocking(keyboard, False)
+    assert "give the command again to go on" in (shown + os.read(keyboard, 1 << 16)).decode()
+    os.close(keyboard)
+    done = run(stack, "verify", CLINIC=CLINIC)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Another verification" not in done.stderr
 
 
 def test_what_happened_to_files_and_rows_is_found_and_mended(

@@ -25,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     except (config.ConfigError, OSError) as error:
         sys.stderr.write(f"dicom-importer: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. What is done is noted: give the command again to go on.\n")
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
