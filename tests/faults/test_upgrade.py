@@ -84,6 +84,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     added = run(["git", "-C", str(TOP), "log", "--diff-filter=A", "--format=%H", "--", FIRST])
     top = tmp_path_factory.mktemp("before") / "sources"
     commit = f"{added.split()[-1]}^" if added.split() else "HEAD"
+    known = attempt(["git", "-C", str(TOP), "rev-parse", "--verify", "--quiet", commit])
+    if known.returncode:
+        # A clone without its history: as if these sources had been another version's.
+        who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        commit = run(["git", "-C", str(TOP), *who, "commit-tree", "-m", "-", "HEAD^{tree}"]).strip()
     run(["git", "-C", str(TOP), "worktree", "add", "--quiet", "--detach", str(top), commit])
     run([str(top / "podman" / "setup.sh")], timeout_s=UP_TIMEOUT_S)
     yield top
