@@ -191,5 +191,6 @@ def test_the_power_goes_in_the_middle_of_work(
         for number, cut in enumerate(cuts):
             wrong[number], words = come_back(powered, cut, under)
             with capsys.disabled():
-                sys.stdout.write(f" cut {number} on {kind} {words}")
+                found = "".join(f"\n  {one}" for one in wrong[number])
+                sys.stdout.write(f" cut {number} on {kind} {words}{found}")
         assert not any(wrong.values()), wrong

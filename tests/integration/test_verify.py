@@ -103,8 +103,10 @@ def test_interrupted_at_the_keyboard_it_ends_and_goes_on_when_given_again(
     keyboard, screen = os.openpty()
     words = ("/usr/bin/make", "-s", "-C", str(TOP), "verify", f"CLINIC={CLINIC}")
     slow = (f"ENV={stack.podman_settings.env_file}", "AGAIN=1", "MB_PER_S=0.01")
-    ends = dict.fromkeys(("stdin", "stdout", "stderr"), screen)
-    with subprocess.Popen([*words, *slow], env=environment(), **ends) as running:
+    argv = [*words, *slow]
+    with subprocess.Popen(
+        argv, env=environment(), stdin=screen, stdout=screen, stderr=screen
+    ) as running:
         os.close(screen)
         shown = b""
         while b"files of the archive" not in shown:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from dicom_backup import record, restic, restore, restore_images, restore_state
 from dicom_backup.config import Config, load
 from dicom_backup.dumps import Dump, DumpFile
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FIRST, LAST = "2026-11-24T10:00:00Z", "2026-11-25T10:00:00Z"
+
+
+# Removed when the tests end.
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @dataclass
@@ -83,9 +87,20 @@ class Site:
 
 def made(root: Path, days: int = 3, images: int = 3, size_bytes: int = 20_000) -> Site:
     """Make a repository that holds one complete run."""
-    site = Site(root)
-    (root / "given").mkdir(parents=True)
-    (root / "given" / "backup_key").write_text("a key")
+    like = _template(days, images, size_bytes)
+    shutil.copytree(like.root, root, dirs_exist_ok=True)
+    packs = {d: {root / p.relative_to(like.root) for p in found} for d, found in like.packs.items()}
+    return Site(root, {day: dict(found) for day, found in like.images.items()}, packs)
+
+
+@functools.cache
+def _template(days: int, images: int, size_bytes: int) -> Site:
+    """Make each kind once: restic takes half a second to open a repository, on purpose."""
+    folder = tempfile.TemporaryDirectory()
+    _FOLDERS.append(folder)
+    site = Site(Path(folder.name))
+    (site.root / "given").mkdir(parents=True)
+    (site.root / "given" / "backup_key").write_text("a key")
     (site.data / "backup").mkdir(parents=True)
     (site.data / "files").mkdir()
     site.repository().create()
