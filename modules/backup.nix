@@ -17,6 +17,10 @@
   environment = {
     BACKUP_DATA_DIR = cfg.dataDir;
     BACKUP_DUMP_INTERVAL_MIN = toString cfg.backup.dumpIntervalMinutes;
+    BACKUP_HOST_KEY =
+      if cfg.backup.hostKey == null
+      then ""
+      else cfg.backup.hostKey;
     BACKUP_INTERVAL_MIN = toString cfg.backup.intervalMinutes;
     BACKUP_KEEP_DAILY = toString cfg.backup.keep.daily;
     BACKUP_KEEP_MONTHLY = toString cfg.backup.keep.monthly;

@@ -124,6 +124,12 @@ in {
         example = "sftp:backup@nas.example.org:stack";
         description = "Where everything is backed up to, as restic names a repository; a path is a folder of another disk. The secrets `backup_credentials` (lines NAME=VALUE) and `backup_ssh_key` open it.";
       };
+      hostKey = mkOption {
+        type = nullOr (strMatching "(ssh-|ecdsa-|sk-)[^[:space:]]+ [A-Za-z0-9+/]+=*( .*)?");
+        default = null;
+        example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK2jcaGQpfpEu/MT3dquKTRoj10ysEcM5u2DVTb3UgEH";
+        description = "The host key of a target by SFTP, as it stands there in /etc/ssh/ssh_host_ed25519_key.pub; a server that shows another is refused.";
+      };
       intervalMinutes = mkOption {
         type = ints.positive;
         default = toInt defaults.BACKUP_INTERVAL_MIN;
@@ -196,6 +202,14 @@ in {
       {
         assertion = cfg.backup.target != null -> cfg.backup.target != cfg.dataDir && !hasPrefix "${cfg.dataDir}/" cfg.backup.target;
         message = "services.dicom-stack.backup.target lies within dataDir: what is lost with it is no backup; name another disk.";
+      }
+      {
+        assertion = cfg.backup.target != null && hasPrefix "sftp:" cfg.backup.target -> cfg.backup.hostKey != null;
+        message = "services.dicom-stack.backup.target is reached by SFTP: set backup.hostKey to the line that the server has in /etc/ssh/ssh_host_ed25519_key.pub.";
+      }
+      {
+        assertion = cfg.backup.target != null -> builtins.match ".*//[^/@]*:[^/@]+@.*" cfg.backup.target == null;
+        message = "services.dicom-stack.backup.target holds a password: put it into the secret backup_credentials (RESTIC_REST_USERNAME=… and RESTIC_REST_PASSWORD=…, a line each).";
       }
     ]
     (mapAttrsToList (name: path: {

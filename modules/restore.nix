@@ -30,7 +30,7 @@ in
         systemd-run --quiet --wait --pipe --collect --property=NoNewPrivileges=true --property=PrivateTmp=true \
           --property="CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID" --property=ProtectSystem=strict \
           --property=ReadWritePaths="$data" --property=TemporaryFileSystem=/run/secrets:ro,mode=0700 "''${given[@]}" \
-          --setenv=BACKUP_TARGET="$from" --setenv=BACKUP_DATA_DIR="$data" --setenv=PYTHONUNBUFFERED=1 \
+          --setenv=BACKUP_TARGET="$from" --setenv=BACKUP_HOST_KEY="''${HOST_KEY:-${toString cfg.backup.hostKey}}" --setenv=BACKUP_DATA_DIR="$data" --setenv=PYTHONUNBUFFERED=1 \
           --setenv=PATH=${lib.makeBinPath [config.services.postgresql.finalPackage pkgs.openssh pkgs.restic]} \
           ${getExe' pkgs.dicom-importer "dicom-backup"} restore "$@"
       }
@@ -49,6 +49,11 @@ in
         part files --fresh-stack ''${at:+--at "$at"}
         systemd-tmpfiles --create
         install -m 0400 "$key" "$data/secrets/backup.backup_key"
+        # What opens the target, where the backups to come go there too.
+        if [[ $from == ${escapeShellArg (toString cfg.backup.target)} ]]; then
+          [[ -z ''${CREDENTIALS_FILE:-} || -s $data/secrets/backup_credentials ]] || install -m 0600 "$CREDENTIALS_FILE" "$data/secrets/backup_credentials"
+          [[ -z ''${SSH_KEY_FILE:-} || -s $data/secrets/backup_ssh_key ]] || install -m 0600 "$SSH_KEY_FILE" "$data/secrets/backup_ssh_key"
+        fi
         systemctl restart dicom-stack-secrets.service
         echo "2 of 6: databases"
         systemctl start postgresql.service

@@ -78,7 +78,12 @@ in {
   };
   backups =
     mapAttrs (_: target: let
-      found = with' {services.dicom-stack.backup = {inherit target;};};
+      found = with' {
+        services.dicom-stack.backup = {
+          inherit target;
+          hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK2jcaGQpfpEu/MT3dquKTRoj10ysEcM5u2DVTb3UgEH";
+        };
+      };
     in {
       inherit (found) warnings;
       complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
@@ -118,6 +123,8 @@ in {
     });
     mailWithoutSender = complaints {services.dicom-stack.mail.from = mkForce null;};
     backupWithinDataDir = complaints {services.dicom-stack.backup.target = "/srv/dicom-stack/backup";};
+    backupWithoutHostKey = complaints {services.dicom-stack.backup.target = "sftp:backup@nas.example.org:stack";};
+    backupWithPassword = complaints {services.dicom-stack.backup.target = "rest:https://stack:word@nas.example.org/";};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };
 }

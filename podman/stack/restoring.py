@@ -41,6 +41,7 @@ class Wanted:
     key: str
     credentials_file: str
     ssh_key_file: str
+    host_key: str
     at: str
     who: str
 
@@ -52,6 +53,7 @@ class _Program:
     settings: Settings
     image: str
     source: str
+    host_key: str
     secrets: Path
     data_dir: Path
     at: str
@@ -83,6 +85,7 @@ class _Program:
         words += [f"--cap-add={name}" for name in CAPABILITIES]
         words += ["--security-opt=no-new-privileges"]
         words += [f"--env=BACKUP_TARGET={self.source}", "--env=TZ=UTC"]
+        words += [f"--env=BACKUP_HOST_KEY={self.host_key}"]
         words += [f"--volume={self.data_dir}:/data", f"--volume={self.secrets}:/run/secrets:ro"]
         if self.source.startswith("/"):
             words += [f"--volume={self.source}:{self.source}:ro"]
@@ -96,7 +99,8 @@ def wanted(given: argparse.Namespace) -> Wanted:
     """Read the words of the command; raises SettingsError. A key without a file is asked for."""
     source = _source(given.source)
     files = (given.credentials_file, given.ssh_key_file)
-    return Wanted(source, _key(given.key_file), *files, given.at, given.by)
+    key = _key(given.key_file)
+    return Wanted(source, key, *files, given.host_key, given.at, given.by)
 
 
 def settings_of(settings: Settings, wanted: Wanted) -> Settings:
@@ -109,7 +113,13 @@ def settings_of(settings: Settings, wanted: Wanted) -> Settings:
     built = images.build(settings.values["DEBIAN_MIRROR"], (*images.IMAGES, images.BACKUP))
     with _secrets(wanted) as secrets, tempfile.TemporaryDirectory() as scratch:
         program = _Program(
-            settings, built["backup"], wanted.source, secrets, Path(scratch), wanted.at
+            settings,
+            built["backup"],
+            wanted.source,
+            _host_key(settings, wanted),
+            secrets,
+            Path(scratch),
+            wanted.at,
         )
         done = program.run("settings", capture=True)
     if done.returncode:
@@ -127,7 +137,13 @@ def restore(settings: Settings, wanted: Wanted, up: Callable[[Settings], None]) 
     built = images.build(settings.values["DEBIAN_MIRROR"], (*images.IMAGES, images.BACKUP))
     with _secrets(wanted) as secrets:
         program = _Program(
-            settings, built["backup"], wanted.source, secrets, settings.data_dir, wanted.at
+            settings,
+            built["backup"],
+            wanted.source,
+            _host_key(settings, wanted),
+            secrets,
+            settings.data_dir,
+            wanted.at,
         )
         files.own(settings.data_dir / "backup", "backup", 0o700)
         say("1 of 6: secrets, certificates, settings, audit, journal, dumps")
@@ -135,6 +151,7 @@ def restore(settings: Settings, wanted: Wanted, up: Callable[[Settings], None]) 
         files.prepare(settings)
         program.must("files")
         _keep_key(settings, wanted.key)
+        _keep_given(settings, wanted, secrets)
         credentials.ensure_secrets(settings.data_dir / "secrets")
         _own_certificate(settings)
         if "databases" not in _state(settings)["steps"]:
@@ -189,6 +206,10 @@ def _images(program: _Program) -> bool:
 
 def _state(settings: Settings) -> dict[str, list[str] | str]:
     return dict(json.loads((settings.data_dir / STATE).read_text()))
+
+
+def _host_key(settings: Settings, wanted: Wanted) -> str:
+    return wanted.host_key or settings.values["BACKUP_HOST_KEY"]
 
 
 def _source(text: str) -> str:
@@ -246,6 +267,16 @@ def _keep_key(settings: Settings, key: str) -> None:
     path = settings.data_dir / "secrets" / "backup.backup_key"
     if not path.exists():
         write_private(path, key, UIDS["backup"])
+
+
+def _keep_given(settings: Settings, wanted: Wanted, secrets: Path) -> None:
+    """Keep what opens the target, where the backups to come go there too."""
+    if wanted.source != settings.values["BACKUP_TARGET"]:
+        return
+    for name in ("backup_credentials", "backup_ssh_key"):
+        given, kept = secrets / name, settings.data_dir / "secrets" / name
+        if given.exists() and not (kept.exists() and kept.read_text().strip()):
+            write_private(kept, given.read_text(), 0, 0o600)
 
 
 def _own_certificate(settings: Settings) -> None:

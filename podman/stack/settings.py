@@ -173,6 +173,10 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(r"|/[^:\s]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):\S+"),
         "a folder of another disk (/mnt/backup), or sftp:…, s3:…, rest:… as restic writes them",
     ),
+    "BACKUP_HOST_KEY": (
+        _matches(r"|(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*( .*)?"),
+        "the line of the server's /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…",
+    ),
     "BACKUP_INTERVAL_MIN": _POSITIVE,
     "BACKUP_DUMP_INTERVAL_MIN": _POSITIVE,
     "BACKUP_KEEP_DAILY": _POSITIVE,
@@ -201,6 +205,16 @@ def _check(values: dict[str, str], env_file: Path) -> None:
     if Path(values["BACKUP_TARGET"] or "/").is_relative_to(values["DATA_DIR"]):
         raise SettingsError(
             f"{env_file}: BACKUP_TARGET lies within DATA_DIR: what is lost with it is no backup; name another disk"
+        )
+    if values["BACKUP_TARGET"].startswith("sftp:") and not values["BACKUP_HOST_KEY"]:
+        raise SettingsError(
+            f"{env_file}: whether the server of BACKUP_TARGET is the right one cannot be told: set BACKUP_HOST_KEY"
+            " to the line that it has in /etc/ssh/ssh_host_ed25519_key.pub"
+        )
+    if re.search(r"//[^/@]*:[^/@]+@", values["BACKUP_TARGET"]):
+        raise SettingsError(
+            f"{env_file}: BACKUP_TARGET holds a password: put it into DATA_DIR/secrets/backup_credentials"
+            " (RESTIC_REST_USERNAME=… and RESTIC_REST_PASSWORD=…, a line each)"
         )
     if values["ALERT_EMAIL"] and not (values["SMTP_HOST"] and values["SMTP_FROM"]):
         raise SettingsError(

@@ -289,7 +289,10 @@ let
       services.postgresql.finalPackage = named "postgresql";
       services.dicom-stack = {
         dataDir = "/srv/dicom-stack";
-        backup = {inherit target;};
+        backup = {
+          inherit target;
+          hostKey = null;
+        };
       };
     };
   };

@@ -77,7 +77,7 @@ def test_compose_files_name_no_address() -> None:
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
-@pytest.mark.parametrize("target", ["", "sftp:backup@nas:stack"])
+@pytest.mark.parametrize("target", ["", "s3:https://nas/stack"])
 @pytest.mark.parametrize("observability", ADDITIONS)
 def test_podman_compose_reads_its_files_as_one(observability: str, target: str) -> None:
     env_file = stacks.temporary_copy(

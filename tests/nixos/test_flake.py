@@ -28,6 +28,8 @@ COMPLAINTS = {
     "alertsWithoutMail": "alertEmail and mail.user need mail.host",
     "mailWithoutSender": "mail.host needs mail.from",
     "backupWithinDataDir": "backup.target lies within dataDir",
+    "backupWithoutHostKey": "set backup.hostKey to the line that the server has",
+    "backupWithPassword": "backup.target holds a password",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
 }
 

@@ -1,6 +1,7 @@
 """The backup's settings and places, which are the same in both forms; below DATA_DIR everything has one name."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ HOST = "dicom-stack"
 DATABASES = ("orthanc", "keycloak")
 # What holds secrets of the backup itself, which no snapshot has: the key lies apart, or it opens nothing.
 OWN_SECRETS = ("secrets/backup.*", "secrets/backup_credentials", "secrets/backup_ssh_key")
+
+
+# user:password@ within an address, which settings and what is said of them would show.
+_PASSWORD = re.compile(r"//[^/@]*:[^/@]+@")
+HOST_KEY = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/]+=*( .*)?")
 
 
 class ConfigError(ValueError):
@@ -41,6 +47,8 @@ class Config:
     listen_port: int
     # The site's settings where they are not below config/ already.
     settings_file: Path | None
+    # What a server reached by SFTP must prove to be, as its ssh_host_ed25519_key.pub has it.
+    host_key: str = ""
 
     @property
     def backup_dir(self) -> Path:
@@ -56,6 +64,11 @@ class Config:
     def journal_dir(self) -> Path:
         """The newest copy of the importer's journal."""
         return self.backup_dir / "journal"
+
+    @property
+    def realm_dir(self) -> Path:
+        """The newest export of Keycloak's people."""
+        return self.backup_dir / "realm"
 
     @property
     def state_file(self) -> Path:
@@ -88,6 +101,11 @@ class Config:
         return self.secrets_dir / "backup_ssh_key"
 
     @property
+    def known_hosts_file(self) -> Path:
+        """The host key of a target by SFTP, as ssh reads it."""
+        return self.backup_dir / "known_hosts"
+
+    @property
     def stale_after_s(self) -> int:
         """Age from which the last backup is too old."""
         return 2 * 60 * self.interval_min
@@ -105,6 +123,20 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
     if not target:
         raise ConfigError(
             "BACKUP_TARGET is empty: nothing is backed up; set a folder of another disk, or sftp:, s3: or rest:"
+        )
+    if _PASSWORD.search(target):
+        raise ConfigError(
+            "BACKUP_TARGET holds a password: put it into the secret backup_credentials"
+            " (RESTIC_REST_USERNAME=… and RESTIC_REST_PASSWORD=…, a line each)"
+        )
+    host_key = environment.get("BACKUP_HOST_KEY", "").strip()
+    if host_key and not HOST_KEY.fullmatch(host_key):
+        raise ConfigError("BACKUP_HOST_KEY: set the line of the server's ssh_host_ed25519_key.pub")
+    if target.startswith("sftp:") and not host_key:
+        raise ConfigError(
+            f"whether the server of {target} is the right one cannot be told: set BACKUP_HOST_KEY"
+            " (HOST_KEY=… where this is a restore) to the line that the server has in"
+            " /etc/ssh/ssh_host_ed25519_key.pub"
         )
     prune = environment.get("BACKUP_PRUNE", "yes")
     if prune not in ("yes", "no"):
@@ -126,6 +158,7 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         listen_host=environment.get("LISTEN_HOST", "0.0.0.0"),  # noqa: S104 - its container's network
         listen_port=8080,
         settings_file=Path(settings) if settings else None,
+        host_key=host_key,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_backup import target
 from dicom_backup.config import HOST, Config, credentials
 
 # restic's own exit codes, since 0.17.
@@ -15,7 +16,14 @@ PARTLY, ABSENT, LOCKED, WRONG_KEY = 3, 10, 11, 12
 # A day in which nothing at all comes back is a network that hangs; the first backup of an archive takes that long.
 TIMEOUT_S = 7 * 86400
 QUERY_TIMEOUT_S = 600
+# restic itself asks a server that is away or refuses it for a quarter of an hour.
+OPEN_TIMEOUT_S = 20
+# The name under which ssh knows the target's host key, whatever its address.
+_KNOWN_AS = "backup-target"
+# What ssh says, which restic tells of only sometimes.
+_SSH_LOG = "ssh.log"
 _SHOWN_LINES = 6
+_NOT_REMOVED = "unable to remove"
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "insufficient storage")
 
 
@@ -100,6 +108,7 @@ class Repository:
             "RESTIC_REPOSITORY": self.target,
         }
         argv = [self.program, *self.options, *args]
+        (self.cache_dir / _SSH_LOG).unlink(missing_ok=True)
         try:
             done = subprocess.run(  # noqa: S603 - argument lists of our own, no shell
                 argv,
@@ -116,12 +125,32 @@ class Repository:
         except FileNotFoundError as error:
             raise ResticError(f"{self.program} cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired as error:
-            raise ResticError(
-                f"restic {args[0]} did not end within {timeout_s:.0f} s: the target {self.target} does not answer"
-            ) from error
+            raise self._too_late(args[0], timeout_s, error) from error
         if done.returncode not in accept:
             raise self._error(args[0], done)
         return done
+
+    def _too_late(
+        self, what: str, timeout_s: float, error: subprocess.TimeoutExpired
+    ) -> ResticError:
+        text = (error.stderr or b"").decode(errors="replace")
+        if target.has_no_bucket(text):
+            return self._absent()
+        by_ssh = self._by_ssh()
+        last = _reason(messages(text), by_ssh)
+        why = target.why(self.target, text + by_ssh) or f"the target {self.target} does not answer"
+        return ResticError(f"{why} (restic {what} did not end within {timeout_s:.0f} s: {last})")
+
+    def _by_ssh(self) -> str:
+        try:
+            return (self.cache_dir / _SSH_LOG).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _absent(self) -> NoRepositoryError:
+        return NoRepositoryError(
+            f"there is no repository at {self.target}: is the disk mounted, is the address right?"
+        )
 
     def _error(self, what: str, done: subprocess.CompletedProcess[str]) -> ResticError:
         said = messages(done.stderr) or messages(done.stdout)
@@ -137,20 +166,18 @@ class Repository:
                 " give the one that this repository was made with (make backup-key printed it), or another target"
             )
         if done.returncode == ABSENT:
-            return NoRepositoryError(
-                f"there is no repository at {self.target}: is the disk mounted, is the address right?"
-            )
+            return self._absent()
         if done.returncode == LOCKED:
             return LockedError(f"the repository {self.target} is in use: {text}")
+        by_ssh = self._by_ssh()
+        if why := target.why(self.target, by_ssh or done.stderr + done.stdout):
+            return ResticError(f"{why} (restic {what}: {_reason(said, by_ssh)})")
         return ResticError(f"restic {what} failed with {done.returncode}: {text}")
 
-    def exists(self) -> bool:
-        """Tell whether there is a repository that the key opens; raises ResticError but for its absence."""
-        try:
-            self.run("cat", "config", "--no-lock")
-        except NoRepositoryError:
-            return False
-        return True
+    def identity(self) -> str:
+        """Return what tells this repository from others; raises ResticError, NoRepositoryError where there is none."""
+        done = self.run("cat", "config", "--no-lock", timeout_s=OPEN_TIMEOUT_S)
+        return str(json.loads(done.stdout)["id"])
 
     def create(self) -> None:
         """Make the repository."""
@@ -198,6 +225,12 @@ class Repository:
                     unread=tuple(messages(done.stderr)) if done.returncode == PARTLY else (),
                 )
         raise ResticError(f"restic backup told of no snapshot: {' '.join(messages(done.stderr))}")
+
+    def remove(self, *args: str, timeout_s: float = QUERY_TIMEOUT_S) -> None:
+        """Run what removes something; raises ResticError also where restic succeeds and the target refused."""
+        done = self.run(*args, timeout_s=timeout_s)
+        if _NOT_REMOVED in done.stderr.lower():
+            raise self._error(args[0], done)
 
     def snapshots(self, *tags: str) -> list[Snapshot]:
         """List the snapshots that have all of the tags, eldest first."""
@@ -266,10 +299,22 @@ def repository(config: Config, program: str = "restic") -> Repository:
 def _ssh(config: Config) -> tuple[str, ...]:
     if not config.target.startswith("sftp:"):
         return ()
-    known = config.backup_dir / "known_hosts"
-    # The first contact is believed, a changed key never.
-    words = f"-i {config.ssh_key_file} -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={known}"
-    return ("-o", f"sftp.args={words} -o BatchMode=yes -o ServerAliveInterval=30")
+    known, line = config.known_hosts_file, f"{_KNOWN_AS} {config.host_key}\n"
+    if not known.exists() or known.read_text() != line:
+        known.write_text(line)
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": "15",
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": _KNOWN_AS,
+        "IdentitiesOnly": "yes",
+        "ServerAliveInterval": "30",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": str(known),
+    }
+    words = " ".join(f"-o {name}={value}" for name, value in options.items())
+    log = config.backup_dir / "cache" / _SSH_LOG
+    return ("-o", f"sftp.args=-i {config.ssh_key_file} -E {log} {words}")
 
 
 def messages(text: str) -> list[str]:
@@ -297,6 +342,11 @@ def messages(text: str) -> list[str]:
         elif kind == "exit_error":
             found.append(str(said.get("message", "")))
     return found
+
+
+def _reason(said: list[str], by_ssh: str) -> str:
+    """Return the line that says most: ssh's own last one, else restic's first, which is followed by guesses."""
+    return next(iter([*by_ssh.splitlines()[-1:], *said]), "it said nothing")
 
 
 def _objects(text: str) -> Iterator[dict[str, object]]:

@@ -4,7 +4,6 @@ files, then PostgreSQL alone, databases, then the whole stack, images, originals
 """
 
 import argparse
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -114,8 +113,7 @@ def _tell_backup(tools: Tools, restored: State) -> None:
     config, repository = tools.config, tools.repository
     chosen = restore_run.read(repository, restored.run)
     known = state.load(config.state_file)
-    identity = json.loads(repository.run("cat", "config", "--no-lock").stdout)["id"]
-    known.repositories[config.target] = str(identity)
+    known.repositories[config.target] = repository.identity()
     for day, part in chosen.images.items():
         folder = config.storage_dir / farm.FOLDER / day
         if day in restored.days and folder.is_dir():

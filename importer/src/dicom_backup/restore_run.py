@@ -37,6 +37,8 @@ def choose(repository: Repository, at: str) -> tuple[str, record.Run]:
 
     Raises RestoreError, ResticError.
     """
+    # Says soon that a server is away.
+    repository.identity()
     complete = record.complete(repository)
     fitting = [s for s in complete if taken(s) <= moment(at)] if at else complete
     if fitting:

@@ -18,7 +18,7 @@ def forget(config: Config, repository: Repository) -> int:
     Returns how many snapshots went; raises ResticError, and then nothing that a run names has gone.
     """
     keep = config.keep
-    repository.run(
+    repository.remove(
         *("forget", f"--tag={record.COMPLETE}", f"--host={HOST}", "--group-by=host,tags"),
         *(f"--keep-within={KEEP_ALL_WITHIN}", f"--keep-daily={keep.daily}"),
         *(f"--keep-weekly={keep.weekly}", f"--keep-monthly={keep.monthly}", "--retry-lock=5m"),
@@ -33,14 +33,14 @@ def forget(config: Config, repository: Repository) -> int:
     # What is newer belongs to a run that was cut off, and the next one builds on it.
     gone = [s.id for s in repository.snapshots() if s.id not in needed and s.time < newest]
     for first in range(0, len(gone), _AT_ONCE):
-        repository.run("forget", "--retry-lock=5m", *gone[first : first + _AT_ONCE])
+        repository.remove("forget", "--retry-lock=5m", *gone[first : first + _AT_ONCE])
     log.line("forgotten", count=len(gone), runs=len(kept))
     return len(gone)
 
 
 def prune(repository: Repository) -> None:
     """Remove from the repository what no snapshot needs; raises ResticError."""
-    repository.run("prune", "--retry-lock=5m", timeout_s=restic.TIMEOUT_S)
+    repository.remove("prune", "--retry-lock=5m", timeout_s=restic.TIMEOUT_S)
 
 
 def _read(config: Config, repository: Repository, snapshot: str) -> Run:

@@ -1,7 +1,6 @@
 """One run of the backup: databases, then images by day, then originals, then the record that makes it complete."""
 
 import fcntl
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -116,17 +115,17 @@ def open_repository(tools: Tools, known: State) -> None:
     """Make sure that the repository is there, or make the first one of a target; raises ResticError."""
     repository, target = tools.repository, tools.config.target
     try:
-        config = json.loads(repository.run("cat", "config", "--no-lock").stdout)
+        identity = repository.identity()
     except NoRepositoryError:
         if target in known.repositories:
             raise
         repository.create()
-        config = json.loads(repository.run("cat", "config", "--no-lock").stdout)
+        identity = repository.identity()
         log.line("repository_made", target=target)
-    if known.repositories.get(target) != config["id"]:
+    if known.repositories.get(target) != identity:
         # What was saved elsewhere is not here.
         known.days.clear()
-    known.repositories[target] = str(config["id"])
+    known.repositories[target] = identity
     cleared = repository.clear_own_locks()
     if cleared:
         log.line("stale_locks_removed", count=cleared)

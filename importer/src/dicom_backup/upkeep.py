@@ -36,10 +36,21 @@ def repair(tools: Tools) -> list[str]:
         known.reread = True
         # First: a kill in between reads once too often.
         state.save(tools.config.state_file, known)
+        if not tools.config.prune:
+            # What is damaged there stays named until a check finds it gone.
+            return [_on_the_server(known.damaged_packs)]
         said = checking.repair(tools.repository, known.damaged_packs)
         known.damaged_packs = []
         state.save(tools.config.state_file, known)
         return said
+
+
+def _on_the_server(packs: list[str]) -> str:
+    which = f"`restic repair packs {' '.join(packs)}` and " if packs else ""
+    return (
+        f"BACKUP_PRUNE=no: nothing can be taken out from here. On the server, {which}`restic repair index`"
+        " first, then this command again; everything here is read anew now"
+    )
 
 
 def _check(tools: Tools, known: State, *, everything: bool) -> None:

@@ -37,7 +37,7 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
     return found
 
 
-@pytest.fixture(params=["", "OBSERVABILITY=grafana", "BACKUP_TARGET=sftp:backup@nas:stack"])
+@pytest.fixture(params=["", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"])
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Provide settings with prepared folders and secrets, for each set of services."""
     env = tmp_path / "env"
