@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dicom_backup import realm
 from harness.canaries import among, files, forms
 from harness.drop import drop_files
+from harness.own_importer import backend_url
 from harness.phantom import ct
+from harness.realm_key import administering
 from harness.stack import TOP, make, temporary_copy
 from harness.wait import wait_until
 from stack import health
@@ -143,6 +147,56 @@ def test_no_secret_lies_open_in_the_target_or_in_what_waits_to_be_saved(
     assert {name for _, name in among(waiting, wanted)} == {"a clinic"}
     assert not among(files(target), wanted)
     assert len(list(files(target))) > 20
+
+
+def without_ids(value: object) -> object:
+    """Return what an import makes anew where the first realm's rows are still there."""
+    if isinstance(value, list):
+        return [without_ids(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_ids(item) for key, item in value.items() if key != "id"}
+    return value
+
+
+def test_everybody_is_exported_and_another_realm_takes_them_with_their_passwords(
+    stack: Stack, people: People, env_file: Path
+) -> None:
+    del env_file
+    done = stack.exec("backup", "dicom-backup", "run", "--dump")
+    assert done.returncode == 0, done.stdout
+    assert " people exported 0 min ago, as many as Keycloak has" in done.stdout
+    inside = f"/backup/realm/{realm.NAME}"
+    text = restic(stack, "dump", newest(stack)["service"]["snapshot"], inside)
+    assert (stack.podman_settings.data_dir / inside.lstrip("/")).read_text() == text
+    exported = json.loads(text)
+    found = {user["username"]: user for user in exported["users"]}
+    assert people.passwords.keys() <= found.keys()
+    assert found["physician-ab"]["groups"] == ["/clinics/clinic-a", "/clinics/clinic-b"]
+    assert "physician" in found["physician-ab"]["realmRoles"]
+    copy = f"copy-{secrets.token_hex(4)}"
+    with administering(stack) as (session, address):
+        top = address.removesuffix("/dicom")
+        made = session.post(top, json=without_ids({**exported, "realm": copy}))
+        assert made.status_code == 201, made.text
+    try:
+        with administering(stack) as (session, _):
+            # Else it wants everybody's mail address and full name first.
+            profile = session.get(f"{address}/users/profile").json()
+            given = session.put(f"{top}/{copy}/users/profile", json=profile)
+            assert given.status_code == 200, given.text
+        for name in ("physician-ab", "technician-a"):
+            for password, status in ((people.passwords[name], 200), ("another", 400)):
+                asked = {"client_id": "admin-cli", "grant_type": "password", "username": name}
+                where = f"{backend_url(stack, 'keycloak')}/auth/realms/{copy}"
+                with stack.session() as session:
+                    answer = session.post(
+                        f"{where}/protocol/openid-connect/token",
+                        data={**asked, "password": password},
+                    )
+                assert answer.status_code == status, answer.text
+    finally:
+        with administering(stack) as (session, _):
+            assert session.delete(f"{top}/{copy}").status_code == 204
 
 
 def test_it_is_watched_and_status_says_how_old_it_is(stack: Stack, env_file: Path) -> None:

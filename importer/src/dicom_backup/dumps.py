@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -74,8 +74,8 @@ def make(config: Config, now: Callable[[], datetime], programs: Programs = Progr
             format=FORMAT,
             began=stamp(began),
             ended=stamp(now()),
-            postgresql=_ask(config, "orthanc", "SHOW server_version", programs),
-            orthanc_schema=_ask(config, "orthanc", _ORTHANC_SCHEMA, programs),
+            postgresql=_one(config, "SHOW server_version", programs),
+            orthanc_schema=_one(config, _ORTHANC_SCHEMA, programs),
             stack=_stack(),
             files=files,
         )
@@ -122,6 +122,20 @@ def read_to_end(path: Path, programs: Programs = Programs()) -> None:
     _run([programs.pg_restore, "--file=/dev/null", str(path)], f"the dump {path.name}", {})
 
 
+def ask(
+    config: Config, name: str, queries: Sequence[str], programs: Programs, *, before: str = ""
+) -> list[str]:
+    """Return the one value, on one line, of each query, all asked in one session; raises DumpError."""
+    argv = [programs.psql, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+    argv += ["--set=ON_ERROR_STOP=1", *(f"--command={q}" for q in (before, *queries) if q)]
+    argv += _login(config, name)
+    said = _run(argv, f"the database {name}", _environment(config, name), QUERY_TIMEOUT_S)
+    answers = said.rstrip("\n").split("\n")
+    if len(answers) != len(queries):
+        raise DumpError(f"the database {name}: {len(answers)} answers to {len(queries)} questions")
+    return answers
+
+
 def settle(folder: Path) -> None:
     """Undo an exchange of the dumps that was cut off in its middle."""
     old = _beside(folder, "old")
@@ -162,10 +176,9 @@ def _dump(config: Config, name: str, path: Path, programs: Programs) -> None:
     _run([*argv, *_login(config, name)], f"the database {name}", _environment(config, name))
 
 
-def _ask(config: Config, name: str, query: str, programs: Programs) -> str:
-    argv = [programs.psql, "--no-psqlrc", "--tuples-only", "--no-align", f"--command={query}"]
-    argv += _login(config, name)
-    return _run(argv, f"the database {name}", _environment(config, name), QUERY_TIMEOUT_S).strip()
+def _one(config: Config, query: str, programs: Programs) -> str:
+    (answer,) = ask(config, "orthanc", (query,), programs)
+    return answer
 
 
 def _login(config: Config, name: str) -> list[str]:

@@ -53,6 +53,11 @@ class _FromState(Collector):
                 "Whether the last check found the repository damaged or could not be made",
                 bool(known.check_error),
             ),
+            (
+                "realm_failed",
+                "Whether the last export of Keycloak's people failed or was not whole",
+                bool(known.realm_error),
+            ),
             ("run_failed", "Whether the last run was not complete", bool(known.error)),
             ("duration_seconds", "How long the last backup took", known.duration_s),
             ("added_bytes", "What the last backup added to the repository", known.added_bytes),

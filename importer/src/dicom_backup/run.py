@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dicom_importer import log
 
-from dicom_backup import dumps, farm, journal, record, restore_state, state
+from dicom_backup import dumps, farm, journal, realm, record, restore_state, state
 from dicom_backup.config import OWN_SECRETS, Config
 from dicom_backup.dumps import Dump, DumpError, Programs, stamp
 from dicom_backup.restic import NoRepositoryError, Repository, ResticError, Saved
@@ -19,8 +19,8 @@ from dicom_backup.restore_run import RestoreError
 from dicom_backup.state import Day, State
 
 SERVICE_PATHS = (
-    *("alertmanager", "audit", "auditor", "backup/dumps", "backup/journal", "backup/settings"),
-    *("config", "secrets", "tls"),
+    *("alertmanager", "audit", "auditor", "backup/dumps", "backup/journal", "backup/realm"),
+    *("backup/settings", "config", "secrets", "tls"),
 )
 SERVICE_EXCLUDED = ("audit/spool", *OWN_SECRETS)
 ORIGINAL_PATHS = ("failed", "inbox", "processed")
@@ -184,6 +184,7 @@ def _dumps(tools: Tools, known: State, *, wanted: bool) -> Dump:
     if made:
         farm.release(config.storage_dir, gone)
         known.dumped_s = began_s
+        _people(tools, known)
         return made
     if before:
         return before
@@ -204,6 +205,19 @@ def _attempts(tools: Tools, known: State) -> Dump | None:
             log.line("dump", bytes=sum(file.bytes for file in made.files.values()))
             return made
     return None
+
+
+def _people(tools: Tools, known: State) -> None:
+    """Export Keycloak's people beside a new dump; without that the run goes on, and says so."""
+    try:
+        known.realm_people = realm.export(tools.config, tools.programs)
+    except realm.RealmError as error:
+        known.realm_error = str(error)
+        log.line("realm_export_failed", error=known.realm_error)
+    else:
+        known.realm_error = ""
+        known.realm_s = tools.clocks.now_s()
+        log.line("realm_export", people=known.realm_people)
 
 
 def _images(tools: Tools, known: State) -> tuple[dict[str, record.Part], tuple[str, ...]]:

@@ -33,6 +33,9 @@ class State:
     error: str = ""
     dumped_s: float = 0.0
     dump_error: str = ""
+    realm_s: float = 0.0
+    realm_people: int = 0
+    realm_error: str = ""
     checked_s: float = 0.0
     check_error: str = ""
     check_part: int = 0

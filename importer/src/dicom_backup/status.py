@@ -34,6 +34,14 @@ def lines(config: Config, known: State, now_s: float) -> Iterator[Line]:
         )
     if known.dump_error:
         yield Line(f"backup: {known.dump_error}", well=False)
+    if known.realm_error:
+        yield Line(f"backup: {known.realm_error}", well=False)
+    elif known.realm_s:
+        yield Line(
+            f"backup: {known.realm_people} people exported {_ago(now_s - known.realm_s)} ago,"
+            " as many as Keycloak has",
+            well=True,
+        )
     if known.check_error:
         yield Line(f"backup: {known.check_error}", well=False)
     elif known.checked_s:

@@ -10,7 +10,7 @@ from harness.wait import wait_until
 from stack import images
 from stack.shell import environment, podman
 from unit.backup import site as sites
-from unit.backup.site import SCHEMA, Database, Site
+from unit.backup.site import PEOPLE, SCHEMA, Database, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def database(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             made.ask("postgres", f"CREATE ROLE {role} LOGIN")
             made.ask("postgres", f"CREATE DATABASE {role} OWNER {role}")
         made.ask("orthanc", SCHEMA, user="orthanc")
-        made.ask("keycloak", "CREATE TABLE realm (name text)", user="keycloak")
+        made.ask("keycloak", PEOPLE, user="keycloak")
         yield made
     finally:
         podman("rm", "--force", "--time=0", name)

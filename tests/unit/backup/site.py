@@ -33,6 +33,37 @@ INSERT INTO globalproperties VALUES (1, '6');
 CREATE TABLE attachedfiles AS SELECT gen_random_uuid()::text AS uuid, n FROM generate_series(1, 20000) AS n;
 """
 
+# Of Keycloak's tables what is read of them, with two people in the realm, a service account, and one of another realm.
+PEOPLE = """
+CREATE TABLE realm (id text, name text, default_role text);
+CREATE TABLE client (id text, client_id text);
+CREATE TABLE keycloak_role (id text, name text, description text, realm_id text, client_role boolean, client text);
+CREATE TABLE keycloak_group (id text, name text, parent_group text, realm_id text);
+CREATE TABLE group_attribute (name text, value text, group_id text);
+CREATE TABLE group_role_mapping (role_id text, group_id text);
+CREATE TABLE user_entity (id text, username text, enabled boolean, email text, email_verified boolean, first_name text,
+  last_name text, created_timestamp bigint, not_before int, realm_id text, service_account_client_link text);
+CREATE TABLE user_attribute (name text, value text, long_value text, user_id text);
+CREATE TABLE user_required_action (user_id text, required_action text);
+CREATE TABLE credential (id text, type text, user_label text, created_date bigint, priority int, secret_data text,
+  credential_data text, user_id text);
+CREATE TABLE user_group_membership (group_id text, user_id text);
+CREATE TABLE user_role_mapping (role_id text, user_id text);
+INSERT INTO realm VALUES ('r', 'dicom', 'default'), ('m', 'master', 'other');
+INSERT INTO client VALUES ('c', 'realm-management');
+INSERT INTO keycloak_role VALUES ('default', 'default-roles-dicom', NULL, 'r', false, NULL),
+  ('p', 'physician', 'Reads', 'r', false, NULL), ('v', 'view-users', NULL, 'r', true, 'c');
+INSERT INTO keycloak_group VALUES ('cs', 'clinics', ' ', 'r'), ('ca', 'clinic-a', 'cs', 'r');
+INSERT INTO group_attribute VALUES ('clinic_id', 'clinic-a', 'ca');
+INSERT INTO user_entity VALUES ('1', 'jane', true, NULL, false, NULL, NULL, 1, 0, 'r', NULL),
+  ('2', 'zoë', true, 'z@example.org', false, 'Zoë', 'Nowhere', 1, 0, 'r', NULL),
+  ('3', 'service-account-auditor', true, NULL, false, NULL, NULL, 1, 0, 'r', 'c'),
+  ('4', 'root', true, NULL, false, NULL, NULL, 1, 0, 'm', NULL);
+INSERT INTO credential VALUES ('h', 'password', NULL, 1, 10, '{"value":"aGFzaA=="}', '{"algorithm":"argon2"}', '1');
+INSERT INTO user_group_membership VALUES ('ca', '1');
+INSERT INTO user_role_mapping VALUES ('p', '1'), ('v', '1'), ('default', '2');
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:

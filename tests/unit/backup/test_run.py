@@ -33,7 +33,8 @@ def test_what_was_saved_comes_back_by_restic_and_the_key_alone(site: Site, tmp_p
     files = {str(path.relative_to(back)) for path in back.rglob("*") if path.is_file()}
     assert files == {
         *("backup/dumps/dump.json", "backup/dumps/keycloak.dump", "backup/dumps/orthanc.dump"),
-        *("backup/journal/journal.sqlite", "secrets/values.json"),
+        *("backup/journal/journal.sqlite", "backup/realm/dicom-people.json"),
+        "secrets/values.json",
         "processed/clinic-a/2026-11-25/image.dcm",
     }
     with sqlite3.connect(back / "backup/journal/journal.sqlite") as journal:
