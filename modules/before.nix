@@ -49,7 +49,9 @@ in {
       dicom-stack-before = {
         description = "Databases as they are before another version uses them";
         after = ["dicom-stack-secrets.service" "postgresql-roles.service"];
-        requires = ["dicom-stack-secrets.service" "postgresql-roles.service"];
+        requires = ["dicom-stack-secrets.service"];
+        # Not required: whoever rotates one role's password would start both users of the databases anew.
+        wants = ["postgresql-roles.service"];
         path = [postgresql.finalPackage];
         environment = {
           BACKUP_DATA_DIR = place;

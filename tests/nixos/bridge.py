@@ -30,6 +30,10 @@ SCRIPTS = {
         "#!/bin/sh\nPYTHONPATH=/opt/bridge/importer exec python3 -B -c"
         ' "from access_audit.cli import main; raise SystemExit(main())" "$@"\n'
     ),
+    "dicom-backup": (
+        "#!/bin/sh\nPYTHONPATH=/opt/bridge/importer exec python3 -B -c"
+        ' "from dicom_backup.cli import main; raise SystemExit(main())" "$@"\n'
+    ),
     # nixpkgs' replace-secret: NEEDLE FILE-WITH-SECRET FILE.
     "replace-secret": (
         "#!/usr/bin/python3\nimport pathlib, sys\nneedle, secret, file = sys.argv[1:]\n"
