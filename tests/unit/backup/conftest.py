@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dicom_backup.restic import Repository
 from harness.wait import wait_until
 from stack import images
 from stack.shell import environment, podman
+from unit.backup import cheap_key
 from unit.backup import site as sites
 from unit.backup.site import PEOPLE, SCHEMA, Database, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Run where the tests' files are, as the user who owns them; only restic itself runs on any host.
 SHIM = """#!/bin/sh
@@ -25,6 +27,21 @@ SERVER = """
 [ -e /tmp/cluster/PG_VERSION ] || initdb --pgdata=/tmp/cluster --username=postgres --auth=trust >/dev/null
 exec postgres -D /tmp/cluster -k /sockets -c listen_addresses= -c fsync=off
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_keys() -> Iterator[None]:
+    """Have repositories that open at once."""
+    create = Repository.create
+
+    def cheaply(repository: Repository) -> None:
+        create(repository)
+        if ":" not in repository.target:
+            cheap_key.give(Path(repository.target), repository.key_file.read_text().strip())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repository, "create", cheaply)
+        yield
 
 
 @pytest.fixture(scope="session")
