@@ -4,6 +4,7 @@ pydicom knows the encodings; the walking is ours, since its reader keeps sequenc
 35 times the size of a structured report.
 """
 
+import contextlib
 import re
 import struct
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ _WANTED = (CHARSET, SOP_CLASS, SOP, INSTITUTION, PATIENT, STUDY, SERIES)
 _LOCATED = (GROUP_8, INSTITUTION, GROUP_400, ORIGINAL)
 MAX_VALUE_BYTES = 1 << 15
 MEDIA_CLASS, MEDIA_DIRECTORY, TRANSFER_SYNTAX = 0x00020002, "1.2.840.10008.1.3.10", 0x00020010
+MEDIA_SOP = 0x00020003
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _NAMES = {
     SOP_CLASS: "SOPClassUID (0008,0016)",
@@ -95,6 +97,18 @@ def read_meta(file: BinaryIO) -> Meta:
         lead = b""  # No meta header at all: one is written when the identifiers are known.
     preamble = head[:start][:-4].rstrip(b"\0")
     return Meta(transfer_syntax or _guess(file), end, lead, preamble)
+
+
+def media_sop_uid(file: BinaryIO) -> str:
+    """Return the SOP Instance UID of a meta header (0002,0003), empty where there is none that is whole."""
+    size_bytes = file.seek(0, 2)
+    file.seek(128)
+    if file.read(4) == b"DICM":
+        with contextlib.suppress(Rejected):
+            for span in top_level(file, size_bytes, implicit=False, little=True, group=2):
+                if span.tag == MEDIA_SOP:
+                    return _text(_value(file, span))
+    return ""
 
 
 def _plausible(head: bytes) -> bool:

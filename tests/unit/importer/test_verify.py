@@ -51,11 +51,13 @@ def import_images(importer: Importer, number: int) -> list[Stored]:
     return list(importer.archive.instances.values())
 
 
-def lie_about(importer: Importer, name: str, age_s: float = OLD_S) -> Path:
+def lie_about(
+    importer: Importer, name: str, age_s: float = OLD_S, content: bytes = b"somebody's"
+) -> Path:
     """Put a file into the archive's storage that nothing lists."""
     path = importer.archive.storage / name[:2] / name[2:4] / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"somebody's")
+    path.write_bytes(content)
     os.utime(path, (age_s, age_s))
     return path
 
@@ -268,6 +270,37 @@ def test_a_file_that_nothing_lists_is_moved_aside_and_never_removed(
     assert (status, " 1 moved aside; 1 differences." in said) == (1, True)
     assert (importer.archive.storage / QUARANTINE / name).read_bytes() == b"somebody's"
     assert (orphan.exists(), odd.exists(), new.exists(), day.exists()) == (False, True, True, True)
+
+
+def test_what_a_store_that_was_cut_off_left_is_told_and_is_no_difference(
+    importer: Importer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held, gone = import_images(importer, 2)
+    whole = held.content
+    names = [f"{n:02x}23abcd-0000-4000-8000-0123456789ab" for n in range(6)]
+    left = [
+        lie_about(importer, name, content=content)
+        for name, content in zip(names, (b"", whole, whole[:600]), strict=False)
+    ]
+    status, said = command(importer, capsys, "verify")
+    assert status == 0
+    assert all(f"file {path} was left on the archive's disk by a store" in said for path in left)
+    assert said.endswith(" 3 leftovers, which do no harm; 0 differences.\n")
+    # Another version, one whose image nothing lists, and what tells of no image may be a loss.
+    other = whole[:-1] + bytes([whole[-1] ^ 1])
+    lost = gone.content.replace(gone.uids[2].encode(), b"1.2.3", 1)
+    doubtful = [
+        lie_about(importer, name, content=content)
+        for name, content in zip(names[3:], (other, lost, whole[:140]), strict=True)
+    ]
+    status, said = command(importer, capsys, "verify")
+    assert status == 1
+    assert all(f"file {path} lies on the archive's disk and is not" in said for path in doubtful)
+    assert said.endswith(" 3 leftovers, which do no harm; 3 differences.\n")
+    status, said = command(importer, capsys, *REPAIR)
+    assert (status, said.endswith(" 6 moved aside; 0 differences.\n")) == (0, True)
+    assert not [path for path in (*left, *doubtful) if path.exists()]
+    assert command(importer, capsys, "verify")[0] == 0
 
 
 def test_an_image_that_is_listed_without_a_file_is_stored_anew(

@@ -33,6 +33,7 @@ from dicom_importer.reasons import Unavailable
 from dicom_importer.repair import Tools
 from dicom_importer.verify import disk, images
 from dicom_importer.verify.desk import Desk, Screen, Stopped, Wanted, tell_audit
+from dicom_importer.verify.findings import ASIDE, HARMLESS
 from dicom_importer.verify.notes import Notes
 from dicom_importer.verify.pace import Progress, Throttle, duration
 
@@ -43,7 +44,7 @@ STOPPED = 2
 _MAX_THREADS = 8
 _NOTES, _LOCK = "verify.sqlite", "verify.lock"
 # Of the notes: those of an older program are begun anew.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def verify(config: Config, wanted: Wanted, screen: Screen, now: Callable[[], datetime]) -> int:
@@ -96,9 +97,11 @@ def _list(desk: Desk) -> None:
 def _say_end(desk: Desk, began_s: float, *, stopped: bool) -> int:
     """Say in words, or to programs, what was compared and found; returns the number of differences."""
     notes, kinds = desk.notes, desk.notes.kinds()
-    aside = kinds.get("orphan", (0, 0))[1]
+    aside = sum(kinds[kind][1] for kind in ASIDE if kind in kinds)
     repaired = sum(repaired for _, repaired in kinds.values()) - aside
-    left = sum(count - repaired for count, repaired in kinds.values())
+    stays = {kind: count - repaired for kind, (count, repaired) in kinds.items()}
+    harmless = sum(stays.pop(kind, 0) for kind in HARMLESS)
+    left = sum(stays.values())
     counts = {
         name: notes.fact(name, 0)
         for name in ("read", "read_bytes", "compared", "by_index", "filed")
@@ -108,7 +111,8 @@ def _say_end(desk: Desk, began_s: float, *, stopped: bool) -> int:
     if desk.wanted.as_json:
         of_kind = {kind: count for kind, (count, _) in kinds.items()}
         end = {"began": desk.began.isoformat(), "ended": not stopped, "took_s": round(took_s, 1)}
-        end |= {**counts, "repaired": repaired, "set_aside": aside, "differences": left}
+        end |= {**counts, "repaired": repaired, "set_aside": aside, "leftovers": harmless}
+        end["differences"] = left
         desk.screen.say(json.dumps({"summary": {**end, "kinds": of_kind}}))
         return left
     desk.screen.say(
@@ -117,6 +121,7 @@ def _say_end(desk: Desk, began_s: float, *, stopped: bool) -> int:
         f" index alone; {counts['filed']:,} files in processed/; {duration(took_s)};"
         + (f" {repaired:,} repaired;" if repaired else "")
         + (f" {aside:,} moved aside;" if aside else "")
+        + (f" {harmless:,} leftovers, which do no harm;" if harmless else "")
         + f" {left:,} differences."
     )
     return left

@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from clinic_access import storage as rules
 
-from dicom_importer import listing
+from dicom_importer import header, listing
 from dicom_importer.listing import Listed
 from dicom_importer.reasons import Unavailable
 from dicom_importer.verify import originals
@@ -130,11 +131,44 @@ def _find_orphans(desk: Desk, top: str, listed: set[str]) -> None:
         for path, changed_s in _walk(storage / top)
         if changed_s < before_s and not (path.name in listed and _is_own(storage, path))
     ]
-    names = [path.name for path in orphans if _is_own(storage, path)]
-    moved = listing.set_aside(desk.archive, names) if desk.repairs and names else set()
+    own = [path for path in orphans if _is_own(storage, path)]
+    left_over = {path for path in own if _is_left_over(desk, path)}
+    moved = (
+        listing.set_aside(desk.archive, [path.name for path in own])
+        if desk.repairs and own
+        else set()
+    )
     for path in orphans:
-        is_moved = path.name in moved and _is_own(storage, path)
-        desk.found(Finding("orphan", file=str(path), repaired=is_moved))
+        kind = "leftover" if path in left_over else "orphan"
+        is_moved = path.name in moved and path in own
+        desk.found(Finding(kind, file=str(path), repaired=is_moved))
+
+
+def _is_left_over(desk: Desk, path: Path) -> bool:
+    """Say whether a file is empty, or how an image begins that the archive has in another file.
+
+    Orthanc writes a file and then the row that tells of it: cut off in between, nobody was told
+    that the image is stored, and who sent it stored it again.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return True
+        for one in desk.notes.images(header.media_sop_uid(file)):
+            with (
+                contextlib.suppress(OSError),
+                one.path(desk.config.archive_dir).open("rb") as other,
+            ):
+                if _begins_alike(file, other):
+                    return True
+    return False
+
+
+def _begins_alike(file: BinaryIO, other: BinaryIO) -> bool:
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        if other.read(len(chunk)) != chunk:
+            return False
+    return True
 
 
 def _is_own(storage: Path, path: Path) -> bool:

@@ -12,6 +12,7 @@ _WORDS = {
     "unreadable": "cannot be read from the archive's disk",
     "unlisted": "is in the archive's index without a file",
     "orphan": "lies on the archive's disk and is not in its index",
+    "leftover": "was left on the archive's disk by a store that was cut off; what it holds is there",
     # Of the journal.
     "lacking": "is not in the archive",
     "differs": "is another version in the archive than its original",
@@ -22,8 +23,10 @@ _WORDS = {
     "bad_original": "has an original that cannot be compared",
     "stray": "is not in the journal",
 }
+_ASIDE = f"{_AGAIN} moves it to .quarantine beside it; nothing is deleted"
 _ADVICE = {
-    "orphan": f"{_AGAIN} moves it to .quarantine beside it; nothing is deleted",
+    "orphan": _ASIDE,
+    "leftover": _ASIDE,
     "differs": "see which of the two is right; make replace exchanges the archive's",
     "elsewhere": "nobody but an administrator can have changed that: see the audit",
     "unknown": (
@@ -36,6 +39,11 @@ _ADVICE = {
     "bad_original": "see the disk of processed/; the archive's own file is whole",
     "stray": "somebody put it there: drop it into the inbox if it is to be imported",
 }
+
+# Moved aside instead of mended.
+ASIDE = ("orphan", "leftover")
+# What is told and is no difference: nothing is lost and nothing is wrong.
+HARMLESS = ("leftover",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Finding:
     def advice(self) -> str:
         """What was done about it, or is to be done."""
         if self.repaired:
-            return "moved to .quarantine beside it" if self.kind == "orphan" else "repaired"
+            return "moved to .quarantine beside it" if self.kind in ASIDE else "repaired"
         if self.kind in _ADVICE:
             return _ADVICE[self.kind]
         if self.original:

@@ -23,6 +23,7 @@ CREATE TABLE listed (
 ) WITHOUT ROWID;
 CREATE INDEX listed_uuid ON listed (uuid);
 CREATE INDEX listed_study ON listed (study_uid);
+CREATE INDEX listed_sop ON listed (sop_uid) WHERE filetype = 1;
 CREATE TABLE finding (
   key TEXT PRIMARY KEY, kind TEXT NOT NULL, clinic TEXT NOT NULL, content TEXT NOT NULL,
   repaired INTEGER NOT NULL, audited INTEGER NOT NULL DEFAULT 0
@@ -104,6 +105,10 @@ class Notes:
             IMAGE,
         )
         return [(Listed(*row[1:]), bool(row[0])) for row in found if row[10]]
+
+    def images(self, sop_uid: str) -> list[Listed]:
+        """Return the files of images with this identifier, of any clinic."""
+        return self._listed("sop_uid = ? AND filetype = 1 AND uuid <> ''", sop_uid)
 
     def damaged(self, one: Listed) -> None:
         """Note that a file is damaged: it was told of, and is compared with nothing."""
