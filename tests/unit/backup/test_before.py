@@ -92,7 +92,7 @@ def test_what_was_kept_comes_back(
         "BACKUP_DATA_DIR": str(config.data_dir),
         "DATABASE_HOST": config.database_host,
     }
-    database.ask("keycloak", "INSERT INTO realm VALUES ('kept')", user="keycloak")
+    database.ask("keycloak", "INSERT INTO realm (name) VALUES ('kept')", user="keycloak")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
