@@ -14,6 +14,7 @@ from harness.drop import drop_files
 from harness.phantom import ct
 from harness.stack import TOP, make, temporary_copy
 from harness.targets import Backup, Server, serving
+from harness.wait import wait_until
 from stack.credentials import write_private
 from stack.shell import attempt, podman
 
@@ -186,6 +187,8 @@ def test_a_server_that_is_away_is_said_in_red_and_the_next_run_goes_on(
         assert "does not answer" in shown
     finally:
         podman("start", by_sftp.server.container)
+    asked = ("cat", "config", "--no-lock")
+    wait_until(lambda: not by_sftp.restic(*asked).returncode, 60, "the server is back")
     assert newest(by_sftp) == before
     by_sftp.work("run")
     assert_all_is_there(by_sftp)

@@ -157,7 +157,7 @@ def test_what_happened_to_files_and_rows_is_found_and_mended(
     # What the row was lost of has a second file now, which nothing lists.
     os.utime(forgotten, (OLD_S, OLD_S))
     _, told, _ = found(stack)
-    assert inside(stack, forgotten) in {one["file"] for one in told if one["kind"] == "orphan"}
+    assert inside(stack, forgotten) in {one["file"] for one in told if one["kind"] == "leftover"}
     found(stack, REPAIR="1")
     aside = stack.podman_settings.data_dir / "dicom" / ".quarantine" / forgotten.name
     assert (forgotten.exists(), aside.read_bytes()) == (False, wholes[unlisted])

@@ -225,7 +225,8 @@ def _images(tools: Tools, known: State) -> tuple[dict[str, record.Part], tuple[s
     config = tools.config
     root = config.storage_dir / farm.FOLDER
     unread: list[str] = []
-    present = farm.days(config.storage_dir)
+    # Of nothing restic makes no snapshot.
+    present = [day for day in farm.days(config.storage_dir) if any((root / day).iterdir())]
     known.days = {day: of for day, of in known.days.items() if day in present}
     for day in present:
         mtime_ns = (root / day).stat().st_mtime_ns

@@ -215,3 +215,9 @@ def test_credentials_that_are_none_are_named_by_file_and_line(site: Site, line: 
     site.config.credentials_file.write_text(f"# of the target\nAWS_ACCESS_KEY_ID=a=b\n{line}\n")
     with pytest.raises(ConfigError, match=r"backup_credentials:3: expected NAME=VALUE"):
         credentials(site.config.credentials_file)
+
+
+def test_a_day_of_which_everything_was_deleted_is_in_nobodys_way(site: Site) -> None:
+    (site.config.storage_dir / ".by-day" / "2026-11-20").mkdir()
+    assert site.back_up().error == ""
+    assert "2026-11-20" not in site.complete()[-1].images
