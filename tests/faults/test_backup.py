@@ -52,7 +52,8 @@ def restic(stack: Stack, *words: str) -> str:
     """Run restic as the backup does."""
     program = "import sys; from dicom_backup import config, restic"
     call = "sys.stdout.write(restic.repository(config.load()).run(*sys.argv[1:]).stdout)"
-    done = stack.exec("backup", "python3", "-c", f"{program}; {call}", *words)
+    # The service prunes whenever it likes, and nobody may read meanwhile.
+    done = stack.exec("backup", "python3", "-c", f"{program}; {call}", *words, "--retry-lock=2m")
     assert done.returncode == 0, done.stderr
     return done.stdout
 

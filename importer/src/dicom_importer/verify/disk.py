@@ -22,6 +22,8 @@ _CHUNK_BYTES = 1 << 20
 # The storage's folders, one a step; images without a file come first of all.
 _TOPS = ("", *(f"{number:02x}" for number in range(256)))
 _STAGE = "disk"
+# How begins what the archive's DICOMweb keeps ready of a series' metadata, and makes anew (RFC 1952, 2.3.1).
+_GZIP = b"\x1f\x8b"
 
 
 def check(desk: Desk) -> None:
@@ -145,13 +147,13 @@ def _find_orphans(desk: Desk, top: str, listed: set[str]) -> None:
 
 
 def _is_left_over(desk: Desk, path: Path) -> bool:
-    """Say whether a file is empty, or how an image begins that the archive has in another file.
+    """Say whether a file holds no image, or how one begins that the archive has in another file.
 
     Orthanc writes a file and then the row that tells of it: cut off in between, nobody was told
     that the image is stored, and who sent it stored it again.
     """
     with contextlib.suppress(OSError), path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
+        if file.read(len(_GZIP)) in (b"", _GZIP):
             return True
         for one in desk.notes.images(header.media_sop_uid(file)):
             with (
