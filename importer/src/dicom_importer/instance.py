@@ -54,11 +54,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is sent: a body over a source."""
+    """What is sent: a body over a source, which is the original unless it was deflated anew."""
 
     opened: Opened
     body: Body
     source: BinaryIO
+    original: BinaryIO
 
     @property
     def md5(self) -> str:
@@ -93,12 +94,12 @@ def prepared(file: BinaryIO, clinic: str, time: str, limits: Limits) -> Iterator
         head, plain = found.header, found.plain
         body = coerce.coerce(head, plain.fileno(), size(plain), clinic, time)
         if not found.deflated:
-            yield Prepared(found, body, file)
+            yield Prepared(found, body, file, file)
         elif not body.splices:
-            yield Prepared(found, Body(size(file), ()), file)
+            yield Prepared(found, Body(size(file), ()), file, file)
         else:
             with deflate.deflated(body, plain, head.dataset_start, limits.spool) as out:
-                yield Prepared(found, Body(size(out), ()), out)
+                yield Prepared(found, Body(size(out), ()), out, file)
 
 
 def size(file: BinaryIO) -> int:

@@ -82,7 +82,7 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
     if row is None:
         # Whoever dropped it may have left it in the kernel's memory: a power cut would take the original
         # of what the archive holds. After a cool-down it mostly is on the disk, and this costs nothing.
-        os.fsync(ready.source.fileno())
+        os.fsync(ready.original.fileno())
         begin = Begin(arrival, attempt.time, found.identity)
         yield begin
         row = begin.row

@@ -7,7 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 from unit.importer.archiving import stow_answer
 from unit.importer.building import dataset, encode, instance, parse, shipped
 
@@ -64,6 +68,24 @@ def test_a_deflated_file_is_stored(importer: Importer) -> None:
     importer.drop("clinic-a/one.dcm", instance(DeflatedExplicitVRLittleEndian))
     importer.run()
     assert importer.counted("clinic-a") == {"success": 1}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_the_original_is_on_the_disk_before_the_archive_has_it(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    synced: list[tuple[int, int]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, len(importer.archive.instances)))
+
+    importer.drop("clinic-a/one.dcm", instance(syntax))
+    inode = (importer.root / "inbox/clinic-a/one.dcm").stat().st_ino
+    monkeypatch.setattr(os, "fsync", noted)
+    importer.run()
+    assert (inode, 0) in synced
 
 
 def test_a_program_in_the_preamble_is_not_stored_and_kept_in_processed(
