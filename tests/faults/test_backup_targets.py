@@ -141,6 +141,7 @@ def test_by_sftp_everything_goes_there_and_comes_back(
     add_study(stack, 51)
     said = make("backup", env_file)
     assert "! " not in said, said
+    by_sftp.open_at_once()
     add_study(stack, 52)
     by_sftp.work("run")
     assert "found it whole" in make("backup-check", env_file)
@@ -198,6 +199,7 @@ def test_to_another_server_everything_goes_and_comes_back(stack: Stack, other: B
     # Of S3 there is not even the bucket yet.
     prune = {"BACKUP_PRUNE": "no" if other.server.kind == "rest" else "yes"}
     other.work("run", "--dump", **prune)
+    other.open_at_once()
     add_study(stack, 54)
     other.work("run", **prune)
     assert "found it whole" in other.work("check", "--everything", **prune)

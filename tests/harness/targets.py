@@ -18,6 +18,7 @@ from stack import images
 from stack.credentials import UIDS, write_private
 from stack.shell import VENV_BIN, attempt, podman
 
+from harness import cheap_key
 from harness.wait import wait_until
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ RUN export PATH="/usr/sbin:/sbin:$PATH" && apt-get update -q \
     && useradd --create-home --shell /usr/sbin/nologin nas && install -d -o nas /home/nas/.ssh && mkdir -p /run/sshd
 """
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+# Where a server keeps the keys of a repository; that for S3 keeps no files.
+KEYS = {"sftp": "/home/nas/stack/keys", "rest": "/tmp/stack/keys"}  # noqa: S108 - the container's own
 ADDRESSES = {"sftp": 201, "s3": 202, "rest": 203}
 
 
@@ -163,6 +166,18 @@ class Backup:
     def give(self, name: str, text: str) -> None:
         """Give it one secret."""
         write_private(self.folder / name, text, UIDS["backup"])
+
+    def open_at_once(self) -> None:
+        """Have the repository open with the least work from now on, where its key is a file."""
+        if self.server.kind not in KEYS:
+            return
+        folder, container = KEYS[self.server.kind], self.server.container
+        (old,) = podman("exec", container, "ls", folder).split()
+        password = (self.folder / "backup_key").read_text().strip()
+        new, text = cheap_key.anew(podman("exec", container, "cat", f"{folder}/{old}"), password)
+        write = f"cd {folder} && cp -p {old} {new} && chmod u+w {new} && cat >{new} && rm {old}"
+        done = attempt(["podman", "exec", "-i", container, "sh", "-c", write], stdin=text)
+        assert done.returncode == 0, done.stderr
 
     def call(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a program with its settings."""

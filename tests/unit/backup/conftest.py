@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dicom_backup.restic import Repository
+from harness import cheap_key
 from harness.wait import wait_until
 from stack import images
 from stack.shell import environment, podman
-from unit.backup import cheap_key
 from unit.backup import site as sites
 from unit.backup.site import PEOPLE, SCHEMA, Database, Site
 

@@ -22,21 +22,27 @@ LEAST = {"N": 2, "r": 1, "p": 1}
 
 
 def give(repository: Path, password: str) -> None:
-    """Write a new repository's key anew so that its password is proved with the least work.
+    """Write the key of a new repository in a folder anew."""
+    (path,) = (repository / "keys").iterdir()
+    name, text = anew(path.read_text(), password)
+    path.with_name(name).write_text(text)
+    path.unlink()
+
+
+def anew(text: str, password: str) -> tuple[str, str]:
+    """Return the name and text of a key, so that its password is proved with the least work.
 
     As restic's design document says ("Keys, Encryption and MAC"): scrypt, AES-256 in counter mode,
     Poly1305-AES.
     """
-    (path,) = (repository / "keys").iterdir()
-    key = json.loads(path.read_bytes())
+    key = json.loads(text)
     sealed = b64decode(key["data"])
     nonce, encrypted = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:-TAG_BYTES]
     master = _crypt(_derive(key, password), nonce, encrypted)
     key |= LEAST
     key["data"] = b64encode(_seal(_derive(key, password), master)).decode()
-    text = json.dumps(key).encode()
-    path.with_name(hashlib.sha256(text).hexdigest()).write_bytes(text)
-    path.unlink()
+    made = json.dumps(key)
+    return hashlib.sha256(made.encode()).hexdigest(), made
 
 
 def _derive(key: dict[str, object], password: str) -> bytes:
