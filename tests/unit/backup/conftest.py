@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,18 @@ from harness.wait import wait_until
 from stack import images
 from stack.shell import environment, podman
 from unit.backup import site as sites
-from unit.backup.site import PEOPLE, SCHEMA, Database, Site
+from unit.backup.site import KEY, PEOPLE, SCHEMA, Database, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Run where the tests' files are, as the user who owns them; only restic itself runs on any host.
 SHIM = """#!/bin/sh
+exec {words} "$@"
+"""
+ANEW = """#!/bin/sh
 {settings}
-exec podman {how} --env=PGPASSFILE --env=PGCONNECT_TIMEOUT {there} "$@"
+exec podman run --rm {options} --env=PGPASSFILE --env=PGCONNECT_TIMEOUT {image} "$@"
 """
 SERVER = """
 [ -e /tmp/cluster/PG_VERSION ] || initdb --pgdata=/tmp/cluster --username=postgres --auth=trust >/dev/null
@@ -29,19 +33,32 @@ exec postgres -D /tmp/cluster -k /sockets -c listen_addresses= -c fsync=off
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cheap_keys() -> Iterator[None]:
-    """Have repositories that open at once."""
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide where a new repository is kept that opens at once, once there is one."""
+    return tmp_path_factory.mktemp("empty") / "repository"
+
+
+@pytest.fixture(autouse=True)
+def cheap_repositories(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have repositories that open at once; a test's first is a copy, since restic takes seconds to make one."""
     create = Repository.create
+    copied: list[str] = []
 
     def cheaply(repository: Repository) -> None:
+        target, key = Path(repository.target), repository.key_file.read_text().strip()
+        is_new = not target.exists() or not any(target.iterdir())
+        if empty.exists() and is_new and key == KEY and not copied:
+            shutil.copytree(empty, target, dirs_exist_ok=True)
+            copied.append(repository.target)
+            return
         create(repository)
         if ":" not in repository.target:
-            cheap_key.give(Path(repository.target), repository.key_file.read_text().strip())
+            cheap_key.give(target, key)
+            if key == KEY and not empty.exists():
+                shutil.copytree(target, empty)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Repository, "create", cheaply)
-        yield
+    monkeypatch.setattr(Repository, "create", cheaply)
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +73,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     # The backup gives its programs a bare environment.
     own = {key: value for key, value in environment().items() if key.startswith("CONTAINERS_")}
     settings = "\n".join(f"export {key}={value}" for key, value in own.items())
+    pid = podman("inspect", "--format={{.State.Pid}}", tools).strip()
     for program in ("pg_dump", "pg_restore", "psql"):
-        anew = f"run --rm {' '.join(options)} --entrypoint={program}"
-        for name, how, there in (
-            (program, "exec --user=0", f"{tools} {program}"),
-            # One that sees file systems which are mounted later.
-            (f"{program}-anew", anew, image),
+        # By its whole name: the path leads here.
+        there = podman("exec", tools, "sh", "-c", f"command -v {program}").strip()
+        inside = f"nsenter --target={pid} --mount --net --root --wd=/ {there}"
+        # One that sees file systems which are mounted later.
+        anew = f"{' '.join(options)} --entrypoint={program}"
+        for name, text in (
+            (program, SHIM.format(words=inside)),
+            (f"{program}-anew", ANEW.format(settings=settings, options=anew, image=image)),
         ):
             path = folder / name
-            path.write_text(SHIM.format(settings=settings, how=how, there=there))
+            path.write_text(text)
             path.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(folder), prepend=":")

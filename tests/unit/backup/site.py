@@ -27,6 +27,8 @@ DAY_S = 86400
 # 2026-11-25, noon.
 NOON_S = 1_795_608_000.0
 ROWS = 20_000
+# One for all: a repository is made once, and copied.
+KEY = secrets.token_urlsafe(32)
 SCHEMA = """
 CREATE TABLE globalproperties (property integer, value text);
 INSERT INTO globalproperties VALUES (1, '6');
@@ -95,11 +97,14 @@ class Database:
         """Keep a table locked, so that a dump waits for it, until the process is ended."""
         query = f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)"
         words = ["psql", "-h", "/sockets", "-U", "postgres", "-d", "orthanc", "-c", query]
-        return subprocess.Popen(
+        holder = subprocess.Popen(
             ["/usr/bin/podman", "exec", self.container, *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        held = f"SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass AND granted"
+        wait_until(lambda: self.ask("orthanc", held).strip() == "1", 60, f"{table} is locked")
+        return holder
 
     def waiting(self) -> bool:
         """Tell whether a dump waits for a table."""
@@ -166,8 +171,10 @@ class Site:
         return {path.name: path.read_bytes() for path in where.iterdir() if path.is_file()}
 
     def packs(self) -> list[Path]:
-        """Return the repository's packs, the largest first."""
-        found = [path for path in (self.target / "data").rglob("*") if path.is_file()]
+        """Return the repository's packs, the largest first, without what is being written."""
+        found = [
+            p for p in (self.target / "data").rglob("*") if p.is_file() and "-tmp-" not in p.name
+        ]
         return sorted(found, key=lambda path: path.stat().st_size, reverse=True)
 
     def with_key(self, text: str) -> Tools:
@@ -215,7 +222,7 @@ def make(root: Path, database: Database) -> Site:
     )
     for place in (config.backup_dir, config.storage_dir / farm.FOLDER, config.secrets_dir):
         place.mkdir(parents=True)
-    config.key_file.write_text(secrets.token_urlsafe(32))
+    config.key_file.write_text(KEY)
     originals = config.files_dir / "processed" / "clinic-a" / "2026-11-25"
     originals.mkdir(parents=True)
     (originals / "image.dcm").write_bytes(secrets.token_bytes(5000))
