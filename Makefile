@@ -63,7 +63,7 @@ verify: ## compare journal, originals, archive and its disk: make verify [CLINIC
 		$(if $(AGAIN),--again) $(if $(MB_PER_S),--mb-per-s '$(MB_PER_S)') $(if $(JSON),--json)
 
 restore: setup ## everything from the backup into an empty DATA_DIR: make restore FROM=/mnt/backup [KEY_FILE=…] [AT=2026-11-24T21:30]
-	@$(STACK) restore --source "$(FROM)" --key-file '$(KEY_FILE)' --credentials-file '$(CREDENTIALS_FILE)' --ssh-key-file '$(SSH_KEY_FILE)' --host-key '$(HOST_KEY)' --at '$(AT)' --by '$(WHO)'
+	@$(STACK) restore --source "$(FROM)" --key-file '$(KEY_FILE)' --credentials-file '$(CREDENTIALS_FILE)' --ssh-key-file '$(SSH_KEY_FILE)' --ca-file '$(CA_FILE)' --host-key '$(HOST_KEY)' --at '$(AT)' --by '$(WHO)'
 
 upgrade: setup ## the stack follows these sources to their version, with a way back: make upgrade [FROM=v1.2]
 	@$(STACK) upgrade --from '$(FROM)'

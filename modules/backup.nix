@@ -86,7 +86,7 @@ in {
       secretReaders.backup = {
         inherit user;
         units = works;
-        files = ["backup_credentials" "backup_key" "backup_ssh_key" "keycloak_pgpass" "orthanc_pgpass"];
+        files = ["backup_ca" "backup_credentials" "backup_key" "backup_ssh_key" "keycloak_pgpass" "orthanc_pgpass"];
       };
     };
     systemd = {

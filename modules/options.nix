@@ -122,7 +122,7 @@ in {
         type = nullOr (strMatching "/[^:[:space:]]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):[^[:space:]]+");
         default = null;
         example = "sftp:backup@nas.example.org:stack";
-        description = "Where everything is backed up to, as restic names a repository; a path is a folder of another disk. The secrets `backup_credentials` (lines NAME=VALUE) and `backup_ssh_key` open it.";
+        description = "Where everything is backed up to, as restic names a repository; a path is a folder of another disk. The secrets `backup_credentials` (lines NAME=VALUE) and `backup_ssh_key` open it; `backup_ca` is the certificate of an authority of the site that signed its server's.";
       };
       hostKey = mkOption {
         type = nullOr (strMatching "(ssh-|ecdsa-|sk-)[^[:space:]]+ [A-Za-z0-9+/]+=*( .*)?");

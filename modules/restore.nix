@@ -23,8 +23,11 @@ in
       state=$data/backup/restore.json
       given=(--property=BindReadOnlyPaths="$key:/run/secrets/backup_key")
       [[ $from != /* ]] || given+=(--property=BindReadOnlyPaths="$from")
-      [[ -z ''${CREDENTIALS_FILE:-} ]] || given+=(--property=BindReadOnlyPaths="$(realpath -e -- "$CREDENTIALS_FILE"):/run/secrets/backup_credentials")
-      [[ -z ''${SSH_KEY_FILE:-} ]] || given+=(--property=BindReadOnlyPaths="$(realpath -e -- "$SSH_KEY_FILE"):/run/secrets/backup_ssh_key")
+      # What opens the target, by the secret's name.
+      declare -A opens=([backup_ca]=''${CA_FILE:-} [backup_credentials]=''${CREDENTIALS_FILE:-} [backup_ssh_key]=''${SSH_KEY_FILE:-})
+      for name in "''${!opens[@]}"; do
+        [[ -z ''${opens[$name]} ]] || given+=(--property=BindReadOnlyPaths="$(realpath -e -- "''${opens[$name]}"):/run/secrets/$name")
+      done
       # Every owner and mode comes back as it was; nothing else that root may.
       part() {
         systemd-run --quiet --wait --pipe --collect --property=NoNewPrivileges=true --property=PrivateTmp=true \
@@ -49,10 +52,11 @@ in
         part files --fresh-stack ''${at:+--at "$at"}
         systemd-tmpfiles --create
         install -m 0400 "$key" "$data/secrets/backup.backup_key"
-        # What opens the target, where the backups to come go there too.
+        # Kept where the backups to come go there too.
         if [[ $from == ${escapeShellArg (toString cfg.backup.target)} ]]; then
-          [[ -z ''${CREDENTIALS_FILE:-} || -s $data/secrets/backup_credentials ]] || install -m 0600 "$CREDENTIALS_FILE" "$data/secrets/backup_credentials"
-          [[ -z ''${SSH_KEY_FILE:-} || -s $data/secrets/backup_ssh_key ]] || install -m 0600 "$SSH_KEY_FILE" "$data/secrets/backup_ssh_key"
+          for name in "''${!opens[@]}"; do
+            [[ -z ''${opens[$name]} || -s $data/secrets/$name ]] || install -m 0600 "''${opens[$name]}" "$data/secrets/$name"
+          done
         fi
         systemctl restart dicom-stack-secrets.service
         echo "2 of 6: databases"

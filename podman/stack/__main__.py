@@ -138,7 +138,15 @@ def main(argv: list[str]) -> int:
     rotate.add_argument("secret")
     rotate.add_argument("--file", default="")
     restored = commands.add_parser("restore")
-    for name in ("source", "key-file", "credentials-file", "ssh-key-file", "host-key", "at"):
+    for name in (
+        "source",
+        "key-file",
+        "credentials-file",
+        "ssh-key-file",
+        "ca-file",
+        "host-key",
+        "at",
+    ):
         restored.add_argument(f"--{name}", default="")
     restored.add_argument("--by", default="")
     commands.add_parser("upgrade").add_argument("--from", dest="before", default="")

@@ -63,11 +63,12 @@ READERS = {
         "alertmanager": ("smtp_password", "{}"),
     },
     "backup_key": {"backup": ("backup_key", "{}")},
+    "backup_ca": {"backup": ("backup_ca", "{}\n")},
     "backup_credentials": {"backup": ("backup_credentials", "{}\n")},
     "backup_ssh_key": {"backup": ("backup_ssh_key", "{}\n")},
 }
 # What has several lines is nothing to type.
-OF_LINES = {"backup_credentials", "backup_ssh_key"}
+OF_LINES = {"backup_ca", "backup_credentials", "backup_ssh_key"}
 GIVEN_BY_OPERATOR = {"smtp_password", *OF_LINES}
 # Its value is in its reader's copy only, which no backup holds: beside what it opens it would guard nothing.
 KEPT_APART = {"backup_key": "backup"}
@@ -161,6 +162,8 @@ def renew(folder: Path, name: str, value: str = "") -> None:
         )
     if name == "backup_credentials":
         _refuse_malformed(value)
+    if name == "backup_ca" and "-----BEGIN CERTIFICATE-----" not in value:
+        raise ValueError("backup_ca: expected certificates in PEM (-----BEGIN CERTIFICATE-----)")
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     if value:
         write_private(folder / name, value + "\n", 0, 0o600)

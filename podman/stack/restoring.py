@@ -41,6 +41,7 @@ class Wanted:
     key: str
     credentials_file: str
     ssh_key_file: str
+    ca_file: str
     host_key: str
     at: str
     who: str
@@ -98,7 +99,7 @@ class _Program:
 def wanted(given: argparse.Namespace) -> Wanted:
     """Read the words of the command; raises SettingsError. A key without a file is asked for."""
     source = _source(given.source)
-    files = (given.credentials_file, given.ssh_key_file)
+    files = (given.credentials_file, given.ssh_key_file, given.ca_file)
     key = _key(given.key_file)
     return Wanted(source, key, *files, given.host_key, given.at, given.by)
 
@@ -226,7 +227,11 @@ def _source(text: str) -> str:
 @contextmanager
 def _secrets(wanted: Wanted) -> Iterator[Path]:
     """Provide a folder with the key, and what the target asks for, as the program reads them."""
-    given = {"backup_credentials": wanted.credentials_file, "backup_ssh_key": wanted.ssh_key_file}
+    given = {
+        "backup_ca": wanted.ca_file,
+        "backup_credentials": wanted.credentials_file,
+        "backup_ssh_key": wanted.ssh_key_file,
+    }
     with tempfile.TemporaryDirectory() as folder:
         write_private(Path(folder) / "backup_key", wanted.key + "\n", 0)
         for name, file in given.items():
@@ -273,7 +278,7 @@ def _keep_given(settings: Settings, wanted: Wanted, secrets: Path) -> None:
     """Keep what opens the target, where the backups to come go there too."""
     if wanted.source != settings.values["BACKUP_TARGET"]:
         return
-    for name in ("backup_credentials", "backup_ssh_key"):
+    for name in ("backup_ca", "backup_credentials", "backup_ssh_key"):
         given, kept = secrets / name, settings.data_dir / "secrets" / name
         if given.exists() and not (kept.exists() and kept.read_text().strip()):
             write_private(kept, given.read_text(), 0, 0o600)

@@ -231,6 +231,25 @@ def test_wrong_credentials_and_servers_that_are_away_are_said(other: Backup) -> 
     other.work("run", BACKUP_PRUNE="no")
 
 
+def test_a_server_whose_certificate_nobody_known_signed_gets_nothing(other: Backup) -> None:
+    before = newest(other)
+    mine = (other.stack.podman_settings.data_dir / "tls" / "ca.crt").read_text()
+    try:
+        if not other.server.ca:
+            # By plain HTTP nobody proves anything: what is not asked for does not hinder.
+            other.give("backup_ca", mine)
+            other.work("run", BACKUP_PRUNE="no")
+            return
+        for given in (mine, "\n"):
+            other.give("backup_ca", given)
+            said = other.fail("run", BACKUP_PRUNE="no")
+            assert "nobody that is trusted signed the certificate" in said
+            assert "in the secret backup_ca" in said
+    finally:
+        other.give("backup_ca", other.server.ca)
+    assert newest(other) == before
+
+
 def test_where_only_adding_is_allowed_nothing_can_be_removed_and_locks_do_not_pile_up(
     other: Backup,
 ) -> None:

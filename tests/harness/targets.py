@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack import images
+from stack.certificate import openssl
 from stack.credentials import UIDS, write_private
 from stack.shell import VENV_BIN, attempt, podman
 
@@ -50,6 +51,8 @@ class Server:
     credentials: str = ""
     ssh_key: str = ""
     host_key: str = ""
+    # Who signed its certificate, where nobody else knows them.
+    ca: str = ""
 
 
 @contextmanager
@@ -125,19 +128,30 @@ def _log(container: str) -> str:
 
 
 def _rest(image: str, name: str, address: str, common: tuple[str, ...], folder: Path) -> Server:
-    del folder
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=nas"
+        " -addext subjectAltName=IP:{address} -keyout {folder}/nas.key -out {folder}/nas.crt",
+        address=address,
+        folder=folder,
+    )
+    for path in (folder, folder / "nas.key"):
+        path.chmod(0o755)
     word = secrets.token_urlsafe(24)
     lines = f"RESTIC_REST_USERNAME=stack\nRESTIC_REST_PASSWORD={word}\n"
     given = ("--env=RCLONE_USER=stack", f"--env=RCLONE_PASS={word}")
-    mount = f"--volume={VENV_BIN / 'rclone'}:/usr/local/bin/rclone:ro"
-    serve = ("serve", "restic", "/tmp/stack")  # noqa: S108 - the container's own
+    mounts = (
+        f"--volume={VENV_BIN / 'rclone'}:/usr/local/bin/rclone:ro",
+        f"--volume={folder}:/tls:ro",
+    )
+    serve = ("serve", "restic", "/tmp/stack", "--cert=/tls/nas.crt", "--key=/tls/nas.key")  # noqa: S108 - the container's own
     # Beside it one that lets remove, as an operator starts it to make room.
     both = (
         f"rclone {' '.join(serve)} --addr=0.0.0.0:8001 & "
         f"exec rclone {' '.join(serve)} --append-only --addr=0.0.0.0:8000"
     )
-    podman("run", *common, "--tmpfs=/tmp", *given, mount, "--entrypoint=sh", image, "-c", both)
-    return Server("rest", name, f"rest:http://{address}:8000/", lines)
+    podman("run", *common, "--tmpfs=/tmp", *given, *mounts, "--entrypoint=sh", image, "-c", both)
+    ca = (folder / "nas.crt").read_text()
+    return Server("rest", name, f"rest:https://{address}:8000/", lines, ca=ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +173,7 @@ class Backup:
         secret = self.stack.podman_settings.data_dir / "secrets"
         for name in ("backup_key", "keycloak_pgpass", "orthanc_pgpass"):
             self.give(name, (secret / f"backup.{name}").read_text())
+        self.give("backup_ca", self.server.ca)
         self.give("backup_credentials", self.server.credentials)
         self.give("backup_ssh_key", self.server.ssh_key)
         self.folder.chmod(0o755)

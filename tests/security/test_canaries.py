@@ -44,7 +44,10 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
     for name in credentials.GIVEN_BY_OPERATOR:
         values[name] = secrets.token_urlsafe(24)
-        form = "AWS_SECRET_ACCESS_KEY={}" if name == "backup_credentials" else "{}"
+        form = {
+            "backup_ca": "{}\n" + (data / "tls" / "ca.crt").read_text(),
+            "backup_credentials": "AWS_SECRET_ACCESS_KEY={}",
+        }.get(name, "{}")
         which = {"SECRET": name}
         make("rotate", stack.podman_settings.env_file, stdin=form.format(values[name]), **which)
     assert values.keys() == credentials.READERS.keys()

@@ -10,7 +10,12 @@ from pathlib import Path
 HOST = "dicom-stack"
 DATABASES = ("orthanc", "keycloak")
 # What holds secrets of the backup itself, which no snapshot has: the key lies apart, or it opens nothing.
-OWN_SECRETS = ("secrets/backup.*", "secrets/backup_credentials", "secrets/backup_ssh_key")
+OWN_SECRETS = (
+    "secrets/backup.*",
+    "secrets/backup_ca",
+    "secrets/backup_credentials",
+    "secrets/backup_ssh_key",
+)
 
 
 # user:password@ within an address, which settings and what is said of them would show.
@@ -89,6 +94,11 @@ class Config:
     def key_file(self) -> Path:
         """The repository's key."""
         return self.secrets_dir / "backup_key"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificates of who signed that of a target by HTTPS, where it is none that everybody trusts."""
+        return self.secrets_dir / "backup_ca"
 
     @property
     def credentials_file(self) -> Path:

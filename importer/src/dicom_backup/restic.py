@@ -291,7 +291,7 @@ def repository(config: Config, program: str = "restic") -> Repository:
         config.key_file,
         cache,
         credentials(config.credentials_file),
-        _ssh(config),
+        (*_ssh(config), *_authority(config)),
         program,
     )
 
@@ -315,6 +315,11 @@ def _ssh(config: Config) -> tuple[str, ...]:
     words = " ".join(f"-o {name}={value}" for name, value in options.items())
     log = config.backup_dir / "cache" / _SSH_LOG
     return ("-o", f"sftp.args=-i {config.ssh_key_file} -E {log} {words}")
+
+
+def _authority(config: Config) -> tuple[str, ...]:
+    is_given = config.ca_file.exists() and config.ca_file.read_text().strip()
+    return ("--cacert", str(config.ca_file)) if is_given else ()
 
 
 def messages(text: str) -> list[str]:

@@ -14,6 +14,10 @@ _NO_REST = """the server of {target} refuses the credentials:
 give RESTIC_REST_USERNAME=… and RESTIC_REST_PASSWORD=… in the secret backup_credentials"""
 _ONLY_ADDS = """the server of {target} does not let anything be removed:
 set BACKUP_PRUNE=no, and remove older backups as docs/backup.md says"""
+_UNKNOWN_AUTHORITY = """nobody that is trusted signed the certificate of the server of {target}. Nothing was sent to it.
+Give the certificate of the authority that signed it in the secret backup_ca"""
+_NOT_ITS_NAME = """the certificate of the server of {target} is not for that address, or its time is over.
+Nothing was sent to it: give it another, or set the address that stands in it"""
 _AWAY = """the server of {target} does not answer: is it on, is the address right, does the network let this machine
 through? What was backed up before is whole, the next run goes on"""
 # By kinds of targets, and what is said in any case. The first that fits counts.
@@ -30,6 +34,8 @@ _MEANINGS = (
         _NO_S3,
     ),
     (("rest",), ("401 unauthorized",), _NO_REST),
+    (("rest", "s3"), ("certificate signed by unknown authority",), _UNKNOWN_AUTHORITY),
+    (("rest", "s3"), ("x509:", "failed to verify certificate"), _NOT_ITS_NAME),
     (("rest", "s3"), ("403 forbidden",), _ONLY_ADDS),
     (
         ("rest", "s3", "sftp"),

@@ -102,7 +102,7 @@ class Database:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        held = f"SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass AND granted"
+        held = f"SELECT count(*) FROM pg_locks WHERE relation = '{table}'::regclass AND granted"  # noqa: S608 - ours
         wait_until(lambda: self.ask("orthanc", held).strip() == "1", 60, f"{table} is locked")
         return holder
 

@@ -45,7 +45,7 @@ def test_what_was_saved_comes_back_by_restic_and_the_key_alone(site: Site, tmp_p
 
 def test_the_key_and_what_opens_the_target_are_in_no_snapshot(site: Site) -> None:
     key = site.config.key_file.read_text()
-    for name in ("backup_credentials", "backup_ssh_key"):
+    for name in ("backup_ca", "backup_credentials", "backup_ssh_key"):
         (site.config.data_dir / "secrets" / name).write_text(key)
     site.back_up()
     repository = site.tools.repository

@@ -32,6 +32,16 @@ SFTP, S3, REST = "sftp:nas@nas:stack", "s3:https://nas/stack", "rest:https://nas
         (S3, "dial tcp: lookup nas on 10.72.0.1:53: no such host", "does not answer"),
         (REST, "unexpected HTTP response (401): 401 Unauthorized", "RESTIC_REST_PASSWORD=…"),
         (REST, "unexpected HTTP response (403): 403 Forbidden", "set BACKUP_PRUNE=no"),
+        (
+            REST,
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            "secret backup_ca",
+        ),
+        (
+            S3,
+            "tls: failed to verify certificate: x509: certificate is valid for nas, not box",
+            "not for that address",
+        ),
         (REST, "dial tcp 10.73.0.203:8001: connect: connection refused", "does not answer"),
     ],
 )
@@ -69,6 +79,17 @@ def test_ssh_believes_the_host_key_of_the_settings_and_no_other(tmp_path: Path) 
     assert "GlobalKnownHostsFile=/dev/null" in words
     assert f"UserKnownHostsFile={loaded.known_hosts_file}" in words
     assert loaded.known_hosts_file.read_text() == f"backup-target {KEY}\n"
+
+
+def test_an_authority_of_the_site_is_believed_where_one_is_given(tmp_path: Path) -> None:
+    loaded = config.load(
+        {"BACKUP_TARGET": REST, "BACKUP_DATA_DIR": str(tmp_path), "SECRETS_DIR": str(tmp_path)}
+    )
+    assert restic.repository(loaded).options == ()
+    loaded.ca_file.write_text("\n")
+    assert restic.repository(loaded).options == ()
+    loaded.ca_file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert restic.repository(loaded).options == ("--cacert", str(loaded.ca_file))
 
 
 def test_where_only_adding_is_allowed_damage_is_taken_out_there_and_healed_from_here(

@@ -200,6 +200,7 @@ def test_who_changes_its_own_secret_at_keycloak_knows_those_before_it_too(tmp_pa
         ("backup_key", "", "it is what the repository was made with"),
         ("smtp_password", "", "smtp_password is yours to give"),
         ("orthanc_db_password", "password1", "orthanc_db_password is not yours to choose"),
+        ("backup_ca", "nobody's", "backup_ca: expected certificates in PEM"),
         ("backup_credentials", "A_KEY=1\nsecret", "line 2 of backup_credentials: expected NAME="),
     ],
 )
