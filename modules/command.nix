@@ -11,6 +11,7 @@
   backedUp = cfg.backup.target != null;
   units =
     ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"]
+    ++ map (name: "prometheus-${name}-exporter") ["node" "postgres" "nginx" "blackbox"]
     ++ optional backedUp "dicom-backup-metrics";
   restore = import ./restore.nix {inherit config lib pkgs;};
   databases = import ./databases.nix {inherit config lib pkgs;};

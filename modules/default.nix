@@ -14,6 +14,7 @@
     ./importer.nix
     ./nginx.nix
     ./auditor.nix
+    ./exporters.nix
     ./prometheus.nix
     ./alertmanager.nix
     ./loki.nix

@@ -11,7 +11,7 @@
   postgresql = config.services.postgresql;
   inherit (import ./library.nix) readSettings;
   versions = readSettings ../podman/versions.env;
-  databases = ["orthanc" "keycloak"];
+  databases = ["orthanc" "keycloak" "monitoring"];
 in {
   config = mkIf cfg.enable {
     services.postgresql = {
@@ -53,7 +53,7 @@ in {
       };
       # As the Podman form does before each start: roles and passwords follow the secrets.
       postgresql-roles = {
-        description = "Roles and databases of Orthanc and Keycloak";
+        description = "Roles and databases of Orthanc, Keycloak and what measures them";
         after = ["postgresql.service" "postgresql-setup.service"];
         requires = ["postgresql.service"];
         wantedBy = ["multi-user.target"];

@@ -47,15 +47,20 @@ in {
   hardened = config.services.dicom-stack.hardenedUnits;
   orthanc = config.services.orthanc.settings;
   alertmanager = config.services.prometheus.alertmanager.configuration;
+  prober = config.services.prometheus.exporters.blackbox.configFile.text;
   postgresql = config.services.postgresql.settings;
   grafana = config.services.grafana.settings;
   hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
   ports = {
     alertmanager = config.services.prometheus.alertmanager.port;
+    dbmetrics = config.services.prometheus.exporters.postgres.port;
     grafana = config.services.grafana.settings.server.http_port;
+    hostmetrics = config.services.prometheus.exporters.node.port;
     keycloak = config.services.keycloak.settings.http-port;
+    nginxmetrics = config.services.prometheus.exporters.nginx.port;
     orthanc = config.services.orthanc.settings.HttpPort;
     postgresql = config.services.postgresql.settings.port;
+    prober = config.services.prometheus.exporters.blackbox.port;
     prometheus = config.services.prometheus.port;
   };
   firewall = {inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts interfaces;};

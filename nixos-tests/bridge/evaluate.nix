@@ -30,7 +30,7 @@
     name
     != "prometheus/scrape/grafana.yml"
     && any (prefix: hasPrefix prefix name) ["dicom-importer/" "grafana/" "keycloak/" "loki/" "nginx/" "ohif" "orthanc" "prometheus/"];
-  users = ["alertmanager" "dicom-auditor" "dicom-importer" "dicom-realm" "grafana" "loki" "nginx" "orthanc" "postgres" "prometheus"];
+  users = ["alertmanager" "blackbox-exporter" "dicom-auditor" "dicom-importer" "dicom-realm" "grafana" "loki" "nginx" "node-exporter" "orthanc" "postgres" "postgres-exporter" "prometheus"];
 in {
   inherit absent units;
   # Whose requisites hold the text of every generated file.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the cluster on first start, keeps the two roles in step with their secrets, then becomes PostgreSQL.
+# Makes the cluster on first start, keeps the roles in step with their secrets, then becomes PostgreSQL.
 set -euo pipefail
 umask 077
 
@@ -13,7 +13,7 @@ die() {
   exit 1
 }
 
-for name in orthanc keycloak; do
+for name in orthanc keycloak monitoring; do
   [[ -s /run/secrets/${name}_db_password ]] || die "/run/secrets/${name}_db_password is missing or empty"
 done
 
@@ -42,7 +42,7 @@ trap 'exit 1' INT TERM
 trap 'pg_ctl stop --pgdata="$data" --mode=fast --silent' EXIT
 pg_ctl start --pgdata="$data" --wait --timeout=600 --silent \
   --options="-c config_file=$config -c listen_addresses= -c unix_socket_directories=$socket"
-for name in orthanc keycloak; do
+for name in orthanc keycloak monitoring; do
   # The password reaches psql by file and the server by socket; a failing statement is not logged, for it would show it.
   PGOPTIONS='-c log_min_error_statement=panic' \
     psql --quiet --no-psqlrc --host="$socket" --dbname=postgres --file=/etc/postgresql/roles.sql \

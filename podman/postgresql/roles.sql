@@ -6,3 +6,5 @@ ALTER ROLE :"name" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSW
 SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
+-- This one looks after the server: it sees what the server counts, and no table of the others.
+SELECT 'GRANT pg_monitor TO monitoring' WHERE :'name' = 'monitoring' \gexec

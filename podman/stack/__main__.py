@@ -22,6 +22,7 @@ from stack import (
     outdated,
     people,
     preflight,
+    probes,
     restoring,
     rolling_back,
     rotation,
@@ -71,6 +72,10 @@ def bring_up(settings: Settings) -> None:
     files.write_if_changed(
         settings.data_dir / "config" / "alertmanager.json",
         alerts.alertmanager_json(alerts.BASE.read_text(), settings),
+    )
+    files.write_if_changed(
+        settings.data_dir / "config" / "prober.json",
+        probes.prober_json(probes.BASE.read_text(), settings),
     )
     files.keep_settings(settings)
     if kept := files.snapshot(settings):

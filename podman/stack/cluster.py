@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
 RESTORE_TIMEOUT_S = 86400
-SECRETS = ("keycloak_db_password", "orthanc_db_password")
+SECRETS = ("keycloak_db_password", "monitoring_db_password", "orthanc_db_password")
 CONFIGURATION = ("postgresql.conf", "pg_hba.conf", "roles.sql")
 # The program writes as root, and reads what is PostgreSQL's; nothing else that root may.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
@@ -75,7 +75,9 @@ def serving(settings: Settings, image: str, configuration: Path) -> Iterator[str
     words += ["--security-opt=no-new-privileges", "--env=TZ=UTC"]
     words += [f"--volume={configuration / n}:/etc/postgresql/{n}:ro" for n in CONFIGURATION]
     secrets = settings.data_dir / "secrets"
-    words += [f"--volume={secrets}/postgresql.{n}:/run/secrets/{n}:ro" for n in SECRETS]
+    # An older version may not have them all.
+    there = [n for n in SECRETS if (secrets / f"postgresql.{n}").exists()]
+    words += [f"--volume={secrets}/postgresql.{n}:/run/secrets/{n}:ro" for n in there]
     words += [f"--volume={settings.data_dir}/postgresql:/var/lib/postgresql"]
     podman("run", *words, image)
     try:

@@ -30,6 +30,10 @@ SERVICES = (
     "auditor",
     "alertmanager",
     "prometheus",
+    "hostmetrics",
+    "dbmetrics",
+    "nginxmetrics",
+    "prober",
 )
 ONE_SHOT = ("realm",)
 NOTED_TIMEOUT_S, NOTED_INTERVAL_S = 30, 0.2

@@ -28,6 +28,10 @@ UIDS = {
     "grafana": 7111,
     "auditor": 7112,
     "backup": 7113,
+    "hostmetrics": 7114,
+    "dbmetrics": 7115,
+    "nginxmetrics": 7116,
+    "prober": 7117,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first
@@ -43,6 +47,10 @@ READERS = {
         "orthanc": ("orthanc_pgpass", "postgresql:5432:orthanc:orthanc:{}\n"),
         "backup": ("orthanc_pgpass", "postgresql:5432:orthanc:orthanc:{}\n"),
     },
+    "monitoring_db_password": {
+        "postgresql": ("monitoring_db_password", "{}"),
+        "dbmetrics": ("monitoring_db_password", "{}"),
+    },
     "realm_reconciler_secret": {
         "keycloak": ("realm_reconciler_secret", "{}"),
         "realm": ("realm_reconciler_secret", "{}"),
@@ -55,6 +63,7 @@ READERS = {
     "monitoring_secret": {
         "realm": ("monitoring_secret", "{}"),
         "prometheus": ("monitoring_secret", "{}"),
+        "prober": ("monitoring_secret", "{}"),
     },
     "grafana_secret": {"realm": ("grafana_secret", "{}"), "grafana": ("grafana_secret", "{}")},
     "grafana_secret_key": {"grafana": ("grafana_secret_key", "{}")},

@@ -103,6 +103,7 @@ def snapshot(settings: Settings) -> Path | None:
     sources += [
         settings.data_dir / "config" / "site.conf",
         settings.data_dir / "config" / "alertmanager.json",
+        settings.data_dir / "config" / "prober.json",
         *([settings.env_file] if settings.env_file.exists() else []),
     ]
     mark = digest([*sources])

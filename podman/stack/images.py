@@ -48,6 +48,7 @@ IMAGES = (
     _image("keycloak", "base", None, PODMAN_DIR / "keycloak" / "keycloak.conf"),
     _image("prometheus"),
     _image("alertmanager"),
+    _image("prober"),
 )
 # Of services that are not everywhere.
 BACKUP = _image("backup", "importer")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 TLS_KEY = "tls_key"
-DATABASES = ("orthanc", "keycloak")
+DATABASES = ("orthanc", "keycloak", "monitoring")
 
 
 def renew(settings: Settings, name: str, file: str) -> None:

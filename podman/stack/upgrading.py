@@ -9,7 +9,17 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stack import cluster, files, health, images, importing, preflight, upgrade_state, version
+from stack import (
+    cluster,
+    credentials,
+    files,
+    health,
+    images,
+    importing,
+    preflight,
+    upgrade_state,
+    version,
+)
 from stack.compose import added
 from stack.compose import images as wanted_images
 from stack.settings import PODMAN_DIR, SettingsError, read_env
@@ -276,6 +286,8 @@ def _migrate(settings: Settings, state: State) -> None:
     )
     say(f"databases: from PostgreSQL {state.postgresql} to {major()}")
     image = images.tags()["postgresql"]
+    # Of a role that the version before did not have, too.
+    credentials.ensure_secrets(settings.data_dir / "secrets")
     with cluster.serving(settings, image, PODMAN_DIR / "postgresql") as database:
         cluster.bring(settings, state.program, database, kept(settings, state))
     note(settings, state, "migrated")

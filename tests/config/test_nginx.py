@@ -147,6 +147,7 @@ def options(data_dir: Path, ports: tuple[int, int]) -> list[str]:
     os.chown(spool, UIDS["nginx"], UIDS["nginx"])
     volumes.append(f"--volume={spool}:/var/log/nginx-audit")
     hosts = [f"--add-host={name}:{NOBODY}" for name in SERVICES]
+    hosts.append("--add-host=nginx:127.0.0.1")
     hardening = ["--read-only", "--cap-drop=ALL", "--user=7101:7101", "--tmpfs=/tmp"]
     return [*volumes, *hosts, *hardening, "--sysctl=net.ipv4.ip_unprivileged_port_start=0"]
 
@@ -295,7 +296,10 @@ def test_front_door_and_viewer_share_a_port_where_they_share_a_host(
     # As without containers: the viewer answers on its own address, the front door on all others.
     name = f"nginx-shared-{secrets.token_hex(4)}"
     hosts = tmp_path / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost\n127.0.10.12 ohif\n{NOBODY} importer keycloak orthanc\n")
+    hosts.write_text(
+        "127.0.0.1 localhost\n127.0.10.10 nginx\n127.0.10.12 ohif\n"
+        f"{NOBODY} importer keycloak orthanc\n"
+    )
     hosts.chmod(0o644)
     own = [o for o in options if not o.startswith(("--add-host", "--sysctl"))]
     own.append(f"--volume={hosts}:/etc/hosts:ro")

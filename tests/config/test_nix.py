@@ -27,10 +27,19 @@ COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files, *WITH_BACKUP.files)
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
 # Written by Podman's side from the file that is there: tests/nixos compares the results.
-GENERATED = {"podman/alertmanager/alertmanager.json"}
+GENERATED = {"podman/alertmanager/alertmanager.json", "podman/prober/prober.json"}
 LISTENS = {
     "grafana": (PODMAN_DIR / "grafana" / "grafana.env", "GF_SERVER_HTTP_PORT"),
     "loki": (PODMAN_DIR / "loki" / "loki.yaml", "http_listen_port"),
+}
+# The image of a service that has none of its own.
+RUN_BY = {
+    "auditor": "importer",
+    "backup": "importer",
+    "dbmetrics": "prober",
+    "hostmetrics": "prober",
+    "nginxmetrics": "prober",
+    "ohif": "nginx",
 }
 # Keycloak's management port is not in its image's EXPOSE for the world, but for the backend.
 PORT = re.compile(r"\b([a-z]+):([0-9]{2,5})\b")
@@ -203,7 +212,7 @@ def exposed(service: str) -> set[str]:
     if service in LISTENS:
         file, setting = LISTENS[service]
         return set(re.findall(rf"{setting}[:=] ?(\d+)$", file.read_text(), re.MULTILINE))
-    image = {"auditor": "importer", "backup": "importer", "ohif": "nginx"}.get(service, service)
+    image = RUN_BY.get(service, service)
     recipe = (PODMAN_DIR / image / "Containerfile").read_text()
     return set(re.search(r"^EXPOSE (.*)$", recipe, re.MULTILINE)[1].split())  # type: ignore[index]
 
@@ -228,12 +237,15 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
 def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
     services = compose_services()
     found = {
-        module.stem: limit[1]
+        module.stem: set(listed)
         for module in MODULES.glob("*.nix")
-        if (limit := re.search(r'MemoryMax = "(\d+M)";', module.read_text()))
+        if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
-    assert found.keys() == {"backup", "grafana", "loki"}
-    assert found == {name: services[name].memory.upper() for name in found}
+    assert found.keys() == {"backup", "exporters", "grafana", "loki"}
+    exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
+    for name in (*(found.keys() - {"exporters"}), *exporters):
+        limits = found["exporters" if name in exporters else name]
+        assert limits == {services[name].memory.upper()}, name
 
 
 def test_each_secret_is_declared_beside_its_reader() -> None:
@@ -246,7 +258,9 @@ def test_each_secret_is_declared_beside_its_reader() -> None:
             assert listed, f"{module}: {service}"
             declared |= {(service, file) for file in re.findall(r'"([a-z_]+)"', listed[1])}
     # PostgreSQL's are named by its databases.
-    declared |= {("postgresql", f"{name}_db_password") for name in ("orthanc", "keycloak")}
+    declared |= {
+        ("postgresql", f"{name}_db_password") for name in ("orthanc", "keycloak", "monitoring")
+    }
     made = {
         (service, file) for readers in READERS.values() for service, (file, _) in readers.items()
     }

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
-WATCHED = {"alertmanager", "auditor", "importer", "keycloak", "orthanc", "prometheus"}
+PROBED = {"archive", "login", "viewer"}
+WATCHED = {
+    *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
+    *("nginxmetrics", "orthanc", "prober", "prometheus"),
+}
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150
 
@@ -58,21 +62,61 @@ def posted(stack: Stack, summary: str, severity: str) -> Iterator[str]:
 
 def test_every_target_is_up_within_a_minute(stack: Stack) -> None:
     wait_until(
-        lambda: {m["job"]: v for m, v in query(stack, "up")} == dict.fromkeys(WATCHED, 1.0),
+        lambda: (
+            {m["job"]: v for m, v in query(stack, 'up{job!="probe"}')}
+            == dict.fromkeys(WATCHED, 1.0)
+        ),
         60,
         "every target is up",
         lambda: f"{query(stack, 'up')}\n{stack.logs('prometheus')}",
     )
 
 
+def test_what_people_need_is_there_as_seen_from_the_front_door(stack: Stack) -> None:
+    wait_until(
+        lambda: (
+            {m["route"]: v for m, v in query(stack, "probe_success")} == dict.fromkeys(PROBED, 1.0)
+        ),
+        90,
+        "every probe succeeds",
+        lambda: f"{query(stack, 'probe_success')}\n{query(stack, 'probe_http_status_code')}",
+    )
+    ends = query(stack, "probe_ssl_earliest_cert_expiry - time()")
+    assert {m["route"] for m, _ in ends} == PROBED
+    assert all(left_s > 0 for _, left_s in ends)
+
+
+def test_a_probe_is_no_access_that_the_audit_would_remember(stack: Stack) -> None:
+    records = stack.podman_settings.data_dir / "audit" / "access"
+    wait_until(lambda: query(stack, 'probe_success{route="archive"} == 1'), 90, "it was probed")
+    text = "".join(path.read_text() for path in records.glob("*.jsonl"))
+    # The control: what the auditor itself did is there.
+    assert '"auditor"' in text
+    assert "service-account-monitoring" not in text
+
+
 @pytest.mark.parametrize(
     "metric",
     [
         "alertmanager_notifications_failed_total",
+        "dicom_archive_requests_total",
         "dicom_audit_lag_seconds",
+        "dicom_login_failures_total",
         "dicom_importer_archive_up",
         "jvm_memory_used_bytes",
+        'nginx_connections_active{job="nginxmetrics"}',
+        "nginx_http_requests_total",
+        "nginx_up == 1",
+        "node_filesystem_avail_bytes",
+        "node_load1",
+        "node_memory_MemAvailable_bytes",
+        "node_timex_sync_status",
+        "node_vmstat_oom_kill",
         "orthanc_up_time_s",
+        'pg_database_size_bytes{datname="orthanc"} > 1e6',
+        "pg_settings_max_connections == 60",
+        'pg_stat_activity_count{datname="keycloak"}',
+        "pg_up == 1",
         "prometheus_config_last_reload_successful",
     ],
 )

@@ -22,6 +22,10 @@ SCRIPTS = {
     # nixpkgs' envsubst, for a file that has nothing to substitute: -o OUT -i IN.
     "envsubst": '#!/bin/sh\ncp "$4" "$2"\n',
     "alertmanager": '#!/bin/sh\nexec prometheus-alertmanager "$@"\n',
+    "blackbox_exporter": '#!/bin/sh\nexec prometheus-blackbox-exporter "$@"\n',
+    "nginx-prometheus-exporter": '#!/bin/sh\nexec prometheus-nginx-exporter "$@"\n',
+    "node_exporter": '#!/bin/sh\nexec prometheus-node-exporter "$@"\n',
+    "postgres_exporter": '#!/bin/sh\nexec prometheus-postgres-exporter "$@"\n',
     "dicom-importer": (
         "#!/bin/sh\nPYTHONPATH=/opt/bridge/importer exec python3 -B -c"
         ' "from dicom_importer.cli import main; raise SystemExit(main())" "$@"\n'

@@ -180,7 +180,11 @@ def test_nothing_but_the_front_door_listens_beyond_this_host(appliance: Applianc
 
 def test_prometheus_finds_every_service(appliance: Appliance) -> None:
     expected = dict.fromkeys(
-        ("alertmanager", "auditor", "importer", "keycloak", "orthanc", "prometheus"), "up"
+        (
+            *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
+            *("nginxmetrics", "orthanc", "probe", "prober", "prometheus"),
+        ),
+        "up",
     )
     wait_until(lambda: targets(appliance) == expected, 90, "every target is up", appliance.logs)
 

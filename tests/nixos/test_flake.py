@@ -11,6 +11,8 @@ import pytest
 from harness import stack as stacks
 from nixos.conftest import CANARY, on_this_host
 from stack.alerts import alertmanager_json
+from stack.probes import BASE as PROBES
+from stack.probes import prober_json
 from stack.settings import PODMAN_DIR, TOP, load, read_env
 
 if TYPE_CHECKING:
@@ -162,6 +164,32 @@ def test_alertmanager_is_told_the_same_in_both_forms(example: Example) -> None:
     assert example.get("alertmanager") == podman_form
 
 
+def test_the_prober_is_told_the_same_in_both_forms(example: Example) -> None:
+    env_file = stacks.temporary_copy(
+        stacks.TESTS / "stack.env", PUBLIC_URL="https://pacs.example.org"
+    )
+    podman_form = json.loads(prober_json(PROBES.read_text(), load(env_file)))
+    env_file.unlink()
+    assert json.loads(str(example.get("prober"))) == podman_form
+
+
+def test_the_exporters_count_the_same_in_both_forms(example: Example) -> None:
+    compose = (PODMAN_DIR / "compose.yml").read_text().replace("$$", "$")
+    host = re.search(r"- prometheus-node-exporter\n(.*?)--web", compose, re.DOTALL)
+    assert host
+    units = example.strings("units")
+    unit = units["prometheus-node-exporter.service"]
+    flags = re.findall(r"--collector[a-z.-]+(?:=[^\s']+)?", unit)
+    assert sorted(flags) == sorted(re.findall(r"- (--collector\S+)", host[1]))
+    login = read_env(PODMAN_DIR / "prober" / "database.env")
+    for name, value in login.items():
+        assert f'"{name}={value}"' in units["prometheus-postgres-exporter.service"]
+    for name in ("blackbox", "nginx", "node", "postgres"):
+        lines = units[f"prometheus-{name}-exporter.service"].splitlines()
+        assert "CapabilityBoundingSet=" in lines
+        assert not [line for line in lines if line.startswith("AmbientCapabilities=CAP")]
+
+
 def test_no_unit_reads_the_flakes_own_sources(example: Example) -> None:
     # A path that was not copied by itself is no dependency of the system: the garbage collector takes it.
     for name, text in example.strings("units").items():
@@ -191,10 +219,14 @@ def test_each_service_name_has_an_address_and_its_port(example: Example) -> None
     assert example.get("hosts") == {address: [name] for name, address in names.items()}
     assert example.get("ports") == {
         "alertmanager": 9093,
+        "dbmetrics": 9187,
         "grafana": 3000,
+        "hostmetrics": 9100,
         "keycloak": 8080,
+        "nginxmetrics": 9113,
         "orthanc": 8042,
         "postgresql": 5432,
+        "prober": 9115,
         "prometheus": 9090,
     }
     assert example.get("postgresql", "listen_addresses") == names["postgresql"]

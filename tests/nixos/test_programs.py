@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of ten: what `systemd-analyze security` calls the exposure of a unit.
 MAX_EXPOSURE = 1.5
-UPSTREAMS = ("grafana", "importer", "keycloak", "ohif", "orthanc")
+UPSTREAMS = ("grafana", "importer", "keycloak", "nginx", "ohif", "orthanc")
 START_ORTHANC = """
 # The plugins of the store are not built here: Debian's, of the same versions, stand in for them.
 sed "s#/nix/store/[^/]*/#/usr/share/orthanc/plugins/#g" /files/orthanc.json >/tmp/orthanc.json
@@ -103,6 +103,27 @@ def test_promtool_and_amtool_accept_theirs(nix: Nix, example: Example, tmp_path:
     ):
         done = nix.run(*shlex.split(command), files=files)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_prober_accepts_what_it_is_told(
+    example: Example, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    files = write(
+        tmp_path,
+        {
+            "good.json": str(example.get("prober")),
+            "bad.json": str(example.get("prober")).replace("oauth2", "oauth"),
+        },
+    )
+    for name, works in (("good", True), ("bad", False)):
+        done = attempt(
+            [
+                *("podman", "run", "--rm", "--network=none", "--no-healthcheck"),
+                *("-v", f"{files}:/files:ro", image("prober"), "prometheus-blackbox-exporter"),
+                *("--config.check", f"--config.file=/files/{name}.json"),
+            ]
+        )
+        assert (done.returncode == 0) is works, done.stderr
 
 
 def test_orthanc_starts_with_its_settings(

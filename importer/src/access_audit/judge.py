@@ -47,6 +47,8 @@ def judge(state: State, request: Request) -> Record | None:
     # Redirects lead here again; what was stored is recorded by the importer.
     if not 200 <= request.status < 300 or what is _STORE:  # noqa: PLR2004 - HTTP's success
         return None
+    if _is_about_the_archive(request):
+        return None
     if what is _SEARCH:
         key = _key("search", request.who.subject, request.client)
         result = Result(codes.SUCCESS, "searched")
@@ -80,6 +82,12 @@ def _what(request: Request) -> tuple[What, str]:
     if search or _LISTS.fullmatch(request.path):
         return _SEARCH, name
     return What(codes.INSTANCES_ACCESSED, _ACTIONS.get(request.method, "R")), name
+
+
+def _is_about_the_archive(request: Request) -> bool:
+    """Tell whether it was asked how the archive is: the prober does all day, and nobody's images are in the answer."""
+    route = parse(request.method, inner_path(request.method, request.path), ())
+    return route is not None and route.access in (Access.HEALTH, Access.METRICS)
 
 
 def _refusal(state: State, request: Request, what: What, name: str) -> Record | None:

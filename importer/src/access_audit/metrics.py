@@ -4,6 +4,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from access_audit.codes import EVENTS
 
+OUTCOMES = ("answered", "denied", "failed", "refused")
+_DENIED = (401, 403, 404)
+_REFUSED = 400
+_FAILED = 500
+
 
 class Metrics:
     """The metrics of one auditor, in a registry of its own."""
@@ -22,5 +27,25 @@ class Metrics:
         self.unreadable = Counter(
             "dicom_audit_unreadable_lines", "Lines of nginx that were not whole", registry=registry
         )
+        self.requests = Counter(
+            "dicom_archive_requests",
+            "Requests to the archive's routes, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self.login_failures = Counter(
+            "dicom_login_failures", "Logins that Keycloak refused", registry=registry
+        )
         for event in EVENTS:
             self.records.labels(event.meaning)
+        for outcome in OUTCOMES:
+            self.requests.labels(outcome)
+
+
+def outcome(status: int) -> str:
+    """Return what became of a request, by its HTTP status; what another clinic holds is absent (404), and denied."""
+    if status >= _FAILED:
+        return "failed"
+    if status in _DENIED:
+        return "denied"
+    return "refused" if status >= _REFUSED else "answered"

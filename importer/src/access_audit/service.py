@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from access_audit import codes, digest, events, files, follow, keycloak, spool
 from access_audit.config import Config
 from access_audit.judge import judge
-from access_audit.metrics import Metrics
+from access_audit.metrics import Metrics, outcome
 from access_audit.record import Record, Result, What, Who, identify
 from access_audit.state import State, load, save
 
@@ -102,6 +102,7 @@ class Auditor:
         state = self._state.copy()
         state.offsets = batch.offsets
         records = []
+        outcomes: list[str] = []
         newest_s = 0.0
         unreadable = 0
         for line in batch.lines:
@@ -111,10 +112,14 @@ class Auditor:
                 unreadable += 1
                 continue
             newest_s = max(newest_s, request.time_s)
-            record = None if request.path == HEARTBEAT_PATH else judge(state, request)
-            if record:
+            if request.path == HEARTBEAT_PATH:
+                continue
+            outcomes.append(outcome(request.status))
+            if record := judge(state, request):
                 records.append(record)
         self._commit(records, state)
+        for name in outcomes:
+            self.metrics.requests.labels(name).inc()
         if unreadable:
             self.metrics.unreadable.inc(unreadable)
             log.line("unreadable_lines", count=unreadable)
@@ -160,6 +165,9 @@ class Auditor:
         self._state = state
         for record in records:
             self.metrics.records.labels(record.what.event.meaning).inc()
+            is_login = record.what.type == codes.LOGIN
+            if is_login and record.result.outcome != codes.SUCCESS:
+                self.metrics.login_failures.inc()
 
     def _activity(self, kind: codes.Code) -> None:
         now_s = self._clocks.now_s()

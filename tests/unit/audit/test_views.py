@@ -218,3 +218,37 @@ def test_a_record_has_no_more_of_a_request_than_it_needs(desk: Desk) -> None:
     desk.read()
     assert len(desk.records()) == 2
     assert patient not in json.dumps(desk.records())
+
+
+def test_how_the_archive_is_may_be_asked_all_day_and_is_no_access(desk: Desk) -> None:
+    prober = {"sub": "9c-prober", "preferred_username": "service-account-monitoring"}
+    asked = ("/orthanc/health", "/orthanc/tools/metrics-prometheus")
+    desk.write(*(line(path, claims=prober) for path in asked), frame(1))
+    desk.read()
+    assert desk.told() == [VIEW]
+    # Who may not ask is told of.
+    desk.write(refused("/orthanc/health", 403))
+    desk.read()
+    assert [status for _, _, status in desk.told()] == ["viewed", "refused"]
+
+
+def test_every_request_is_counted_by_what_became_of_it(desk: Desk) -> None:
+    auditor = desk.auditor()
+    statuses = (200, 206, 304, 401, 403, 404, 404, 400, 499, 500, 503)
+    desk.write(*(refused(IN_STUDY, status) for status in statuses), line("/healthz"))
+    auditor.requests()
+    registry = auditor.metrics.registry
+    counted = {
+        outcome: registry.get_sample_value("dicom_archive_requests_total", {"outcome": outcome})
+        for outcome in ("answered", "denied", "failed", "refused")
+    }
+    assert counted == {"answered": 3, "denied": 4, "failed": 2, "refused": 2}
+
+
+def test_logins_that_failed_are_counted_and_others_are_not(desk: Desk) -> None:
+    auditor = desk.auditor()
+    kinds = ("LOGIN", "LOGIN_ERROR", "LOGIN_ERROR", "RESET_PASSWORD_ERROR", "LOGOUT")
+    desk.store.events = [desk.store.later(type=kind) for kind in kinds]
+    auditor.keycloak()
+    counted = auditor.metrics.registry.get_sample_value("dicom_login_failures_total")
+    assert counted == 2

@@ -16,6 +16,8 @@ from stack.alerts import BASE, alertmanager_json
 from stack.credentials import GIVEN_BY_OPERATOR, READERS, UIDS, ensure_secrets
 from stack.files import prepare, snapshot, write_if_changed
 from stack.images import digest
+from stack.probes import BASE as PROBES
+from stack.probes import prober_json
 from stack.settings import load
 from stack.site import site_conf
 
@@ -82,20 +84,23 @@ def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_doe
 ) -> None:
     data = {
         f"${{DATA_DIR}}/{name}"
-        for name in ("acme-challenge", "audit/importer", "dicom", "tls/nginx")
+        for name in (
+            *("acme-challenge", "audit/importer", "dicom", "postgresql", "prometheus"),
+            "tls/nginx",
+        )
     } | {"${DATA_DIR}"}
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)
     parsed = [yaml.safe_load(file.read_text())["services"] for file in files]
     for name in compose.services(settings):
         found = {str(p) for p in compose.inputs(settings, name)}
         parts = [services[name] for services in parsed if name in services]
-        volumes = [v.split(":") for part in parts for v in part["volumes"]]
+        volumes = [v.split(":") for part in parts for v in part.get("volumes", ())]
         mounted = sum(v[-1] == "ro" and v[0] not in data for v in volumes)
         others = [
             item for part in parts for key in ("secrets", "env_file") for item in part.get(key, ())
         ]
         # These are told of new values while they run, and read their copies at a start only.
-        told = {"postgresql": 2, "keycloak": 1}.get(name, 0)
+        told = {"postgresql": 3, "keycloak": 1}.get(name, 0)
         assert len(found) == mounted + len(others) - told, name
 
 
@@ -113,6 +118,8 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     write_if_changed(site, site_conf(settings, trusted=False))
     alerts = alertmanager_json(BASE.read_text(), settings)
     write_if_changed(settings.data_dir / "config" / "alertmanager.json", alerts)
+    prober = prober_json(PROBES.read_text(), settings)
+    write_if_changed(settings.data_dir / "config" / "prober.json", prober)
     first = snapshot(settings)
     assert first
     assert snapshot(settings) is None
@@ -120,9 +127,8 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
-    assert {"alertmanager.json", "compose.yml", "compose.grafana.yml", "env", "site.conf"} <= set(
-        names
-    )
+    generated = {"alertmanager.json", "prober.json", "site.conf"}
+    assert {*generated, "compose.yml", "compose.grafana.yml", "env"} <= set(names)
     assert {"nginx/nginx.conf", "loki/loki.yaml", "grafana/grafana.env"} <= set(names)
     assert not [n for n in names if "secret" in n or n.endswith(".key")]
 
