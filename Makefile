@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ down: ## stop the stack; data stays
 
 status: ## health, versions, imports, alerts, disk, certificate; fails unless all is well
 	@$(STACK) status
+
+alert-test: ## send one alert by every way that is configured, and say whether each took it
+	@$(STACK) alert-test
 
 logs: ## follow a service's log: make logs S=importer
 	@$(STACK) logs $(S)

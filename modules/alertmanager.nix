@@ -1,14 +1,31 @@
-# Alertmanager over podman/alertmanager/alertmanager.json, with the site's mail server and recipients put in.
+# Alertmanager over podman/alertmanager/alertmanager.json, with the ways of this site by which alerts go out.
 {
   config,
   lib,
   ...
 }: let
-  inherit (lib) concatStringsSep mkForce mkIf optionalAttrs;
+  inherit (lib) concatMap concatStringsSep filterAttrs mapAttrs mkForce mkIf optionalAttrs;
   cfg = config.services.dicom-stack;
   names = lib.importJSON ./names.json;
   shipped = lib.importJSON ../podman/alertmanager/alertmanager.json;
-  sends = cfg.alertEmail != [];
+  mails = cfg.alertEmail != [];
+  # What each way of each receiver is told, where it has what it needs.
+  ways = {
+    operator =
+      optionalAttrs mails {email_configs.to = concatStringsSep "," cfg.alertEmail;}
+      // optionalAttrs (cfg.alertTelegramChat != null) {telegram_configs.chat_id = cfg.alertTelegramChat;}
+      // optionalAttrs (cfg.secretFiles ? alert_webhook_url) {webhook_configs = {};};
+    heartbeat = optionalAttrs (cfg.secretFiles ? alert_heartbeat_url) {webhook_configs = {};};
+  };
+  sends = ways.operator != {} || ways.heartbeat != {};
+  # And a second one for `dicom-stack alert-test`.
+  receiver = told: let
+    way = ways.${told.name};
+    kinds = mapAttrs (kind: map (one: one // way.${kind})) (filterAttrs (kind: _: way ? ${kind}) told);
+  in [
+    (kinds // {inherit (told) name;})
+    (mapAttrs (_: map (one: one // {send_resolved = false;})) kinds // {name = "test-${told.name}";})
+  ];
 in {
   config = mkIf cfg.enable {
     services.prometheus.alertmanager = {
@@ -19,7 +36,7 @@ in {
         // {
           global =
             shipped.global
-            // optionalAttrs sends {
+            // optionalAttrs mails {
               smtp_auth_username =
                 if cfg.mail.user == null
                 then ""
@@ -29,14 +46,11 @@ in {
               smtp_require_tls = cfg.mail.port != 465;
               smtp_smarthost = "${cfg.mail.host}:${toString cfg.mail.port}";
             };
-          receivers = map (receiver:
-            if sends
-            then receiver // {email_configs = map (mail: mail // {to = concatStringsSep "," cfg.alertEmail;}) receiver.email_configs;}
-            else removeAttrs receiver ["email_configs"])
-          shipped.receivers;
+          receivers = concatMap receiver shipped.receivers;
         };
       # There is one; it would look for others.
-      extraFlags = ["--cluster.listen-address="];
+      # And the test of the alerts counts by receiver.
+      extraFlags = ["--cluster.listen-address=" "--enable-feature=receiver-name-in-metrics"];
       listenAddress = names.alertmanager;
       webExternalUrl = "http://alertmanager:9093/";
     };
@@ -52,7 +66,7 @@ in {
       secretReaders.alertmanager = {
         user = "alertmanager";
         units = ["alertmanager"];
-        files = ["smtp_password"];
+        files = ["alert_heartbeat_url" "alert_webhook_url" "smtp_password" "telegram_token"];
       };
     };
     systemd.services.alertmanager.serviceConfig = {
@@ -60,7 +74,7 @@ in {
       DynamicUser = mkForce false;
       User = "alertmanager";
       Group = "alertmanager";
-      # It sends mail to the server that the operator chose.
+      # It sends to where the operator chose.
       IPAddressDeny = mkIf sends (mkForce "");
     };
   };

@@ -76,7 +76,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -90,6 +90,9 @@ in {
             previous=$word
           done
           case "''${1:-}" in
+          alert-test)
+            exec ${getExe pkgs.python3} -BI ${../podman/stack/alert_test.py} http://alertmanager:9093
+            ;;
           clinic)
             [[ $# -eq 3 ]] || usage
             realm clinic --id "$2" --name "$3"

@@ -91,6 +91,12 @@ in {
       example = ["it@example.org"];
       description = "Who is written to when something needs a person.";
     };
+    alertTelegramChat = mkOption {
+      type = nullOr int;
+      default = null;
+      example = -1001234567890;
+      description = "Number of a Telegram chat that gets the alerts; the token of the bot that writes there is the secret `telegram_token`.";
+    };
     mail = {
       host = mkOption {
         type = nullOr str;
@@ -198,6 +204,10 @@ in {
       {
         assertion = cfg.mail.user != null -> cfg.secretFiles ? smtp_password;
         message = "services.dicom-stack: mail.user needs secretFiles.smtp_password, a file that holds its password.";
+      }
+      {
+        assertion = cfg.alertTelegramChat != null -> cfg.secretFiles ? telegram_token;
+        message = "services.dicom-stack: alertTelegramChat needs secretFiles.telegram_token, a file that holds the bot's token.";
       }
       {
         assertion = cfg.backup.target != null -> cfg.backup.target != cfg.dataDir && !hasPrefix "${cfg.dataDir}/" cfg.backup.target;

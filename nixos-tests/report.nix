@@ -48,6 +48,22 @@ in {
   orthanc = config.services.orthanc.settings;
   alertmanager = config.services.prometheus.alertmanager.configuration;
   prober = config.services.prometheus.exporters.blackbox.configFile.text;
+  # By every way at once.
+  alertmanagerOfAll =
+    (with' {
+      services.dicom-stack = {
+        alertTelegramChat = -1001;
+        secretFiles = {
+          alert_heartbeat_url = "/var/lib/secrets/alert_heartbeat_url";
+          alert_webhook_url = "/var/lib/secrets/alert_webhook_url";
+          telegram_token = "/var/lib/secrets/telegram_token";
+        };
+      };
+    })
+    .services
+    .prometheus
+    .alertmanager
+    .configuration;
   postgresql = config.services.postgresql.settings;
   grafana = config.services.grafana.settings;
   hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
@@ -130,6 +146,7 @@ in {
     backupWithinDataDir = complaints {services.dicom-stack.backup.target = "/srv/dicom-stack/backup";};
     backupWithoutHostKey = complaints {services.dicom-stack.backup.target = "sftp:backup@nas.example.org:stack";};
     backupWithPassword = complaints {services.dicom-stack.backup.target = "rest:https://stack:word@nas.example.org/";};
+    telegramWithoutToken = complaints {services.dicom-stack.alertTelegramChat = -1001;};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };
 }

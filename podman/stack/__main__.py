@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 # What changes nothing, and says whether all is well.
 ASKING = {
+    "alert-test": alerts.test,
     "backup-key": lambda settings: importing.backup_key(settings) == 0,
     "outdated": outdated.show,
     "status": status.show,
@@ -71,7 +72,9 @@ def bring_up(settings: Settings) -> None:
     )
     files.write_if_changed(
         settings.data_dir / "config" / "alertmanager.json",
-        alerts.alertmanager_json(alerts.BASE.read_text(), settings),
+        alerts.alertmanager_json(
+            alerts.BASE.read_text(), settings, credentials.given(settings.data_dir / "secrets")
+        ),
     )
     files.write_if_changed(
         settings.data_dir / "config" / "prober.json",
@@ -129,7 +132,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="stack")
     parser.add_argument("--env-file", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("build", "up", "down", "status", "demo", "backup-key"):
+    for name in ("build", "up", "down", "status", "demo", "backup-key", "alert-test"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service")
     clinic = commands.add_parser("clinic")

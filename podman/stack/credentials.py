@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pwd
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -71,6 +72,9 @@ READERS = {
         "realm": ("smtp_password", "{}"),
         "alertmanager": ("smtp_password", "{}"),
     },
+    "alert_webhook_url": {"alertmanager": ("alert_webhook_url", "{}")},
+    "alert_heartbeat_url": {"alertmanager": ("alert_heartbeat_url", "{}")},
+    "telegram_token": {"alertmanager": ("telegram_token", "{}")},
     "backup_key": {"backup": ("backup_key", "{}")},
     "backup_ca": {"backup": ("backup_ca", "{}\n")},
     "backup_credentials": {"backup": ("backup_credentials", "{}\n")},
@@ -78,7 +82,9 @@ READERS = {
 }
 # What has several lines is nothing to type.
 OF_LINES = {"backup_ca", "backup_credentials", "backup_ssh_key"}
-GIVEN_BY_OPERATOR = {"smtp_password", *OF_LINES}
+# Whoever knows such an address can post to it.
+ADDRESSES = {"alert_webhook_url", "alert_heartbeat_url"}
+GIVEN_BY_OPERATOR = {"smtp_password", "telegram_token", *ADDRESSES, *OF_LINES}
 # Its value is in its reader's copy only, which no backup holds: beside what it opens it would guard nothing.
 KEPT_APART = {"backup_key": "backup"}
 # Who tells Keycloak of its own new value, and must be believed until then: its copy goes on with the values before it.
@@ -173,6 +179,8 @@ def renew(folder: Path, name: str, value: str = "") -> None:
         _refuse_malformed(value)
     if name == "backup_ca" and "-----BEGIN CERTIFICATE-----" not in value:
         raise ValueError("backup_ca: expected certificates in PEM (-----BEGIN CERTIFICATE-----)")
+    if name in ADDRESSES and not re.fullmatch(r"https?://[^\s/]\S*", value):
+        raise ValueError(f"{name}: expected an address, https://…")
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     if value:
         write_private(folder / name, value + "\n", 0, 0o600)
@@ -181,6 +189,12 @@ def renew(folder: Path, name: str, value: str = "") -> None:
     known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
     known[name] = secrets.token_urlsafe(32)
     write_private(values, json.dumps(known, indent=1), 0)
+
+
+def given(folder: Path) -> set[str]:
+    """Return which of the operator's own secrets hold a value."""
+    files = {name: folder / name for name in GIVEN_BY_OPERATOR}
+    return {name for name, file in files.items() if file.exists() and file.read_text().strip()}
 
 
 def _refuse_malformed(lines: str) -> None:

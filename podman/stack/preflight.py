@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack import certificate
+from stack import certificate, credentials
 from stack.settings import SettingsError
 from stack.shell import attempt
 
@@ -25,7 +25,8 @@ LOCK = ".lock"
 
 def problems(settings: Settings) -> list[str]:
     """Return one sentence a problem: what is wrong and what to do; empty when the stack can run."""
-    return [p for check in (_ports, _disk, _memory, _clock, _certificate) for p in check(settings)]
+    checks = (_ports, _disk, _memory, _clock, _certificate, _telegram)
+    return [problem for check in checks for problem in check(settings)]
 
 
 def _running(settings: Settings) -> bool:
@@ -108,6 +109,14 @@ def _certificate(settings: Settings) -> list[str]:
     if not certificate.belong_together(chain, key):
         return [f"the key {key} does not belong to the certificate {chain}"]
     return []
+
+
+def _telegram(settings: Settings) -> list[str]:
+    folder = settings.data_dir / "secrets"
+    if not settings.values["ALERT_TELEGRAM_CHAT"] or "telegram_token" in credentials.given(folder):
+        return []
+    file = folder / "telegram_token"
+    return [f"ALERT_TELEGRAM_CHAT is set: put the token of the bot that writes there into {file}"]
 
 
 def refuse_if_impossible(settings: Settings) -> None:

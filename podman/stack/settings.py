@@ -165,6 +165,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(rf"|{_MAILBOX}( *, *{_MAILBOX})*"),
         "mail addresses, separated by commas",
     ),
+    "ALERT_TELEGRAM_CHAT": (_matches(r"|-?[0-9]+"), "the number of a chat, as -1001234567890"),
     "OBSERVABILITY": (
         _matches(r"|grafana"),
         "nothing (Prometheus and Alertmanager alone) or grafana (Grafana and Loki as well)",

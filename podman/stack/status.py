@@ -92,7 +92,8 @@ def _alerts(settings: Settings) -> bool:
     asked = attempt(["podman", "exec", settings.container("alertmanager"), *amtool])
     well = True
     # Where nobody answers, that was said of the service already.
-    for alert in json.loads(asked.stdout) if asked.returncode == 0 else []:
+    held = json.loads(asked.stdout) if asked.returncode == 0 else []
+    for alert in (one for one in held if one["labels"].get("severity") != "none"):
         text = alert["annotations"].get("summary") or alert["labels"]["alertname"]
         well &= _line(f"alert: {text}", well=alert["labels"].get("severity") != "critical")
     return well

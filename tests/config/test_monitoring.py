@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from stack.alerts import BASE, alertmanager_json
-from stack.settings import PODMAN_DIR, load
+from stack.settings import PODMAN_DIR, TOP, load
 from stack.shell import attempt
 
 if TYPE_CHECKING:
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROMETHEUS = PODMAN_DIR / "prometheus"
-RULES = PROMETHEUS / "rules" / "stack.yml"
-RULES_TEST = Path(__file__).with_name("alerts.yml")
+RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+RULES_TESTS = sorted(Path(__file__).parent.glob("alerts*.yml"))
+RUNBOOK = TOP / "docs" / "runbook.md"
 MAIL = "SMTP_HOST=mail.example.org\nSMTP_FROM=pacs@example.org\nALERT_EMAIL=it@example.org\n"
-# Clinics and programs, by their own names; a label of anything else could be somebody's data.
-LABELS = {"clinic_id", "integration", "job", "service"}
+# Clinics, programs and disks, by their own names; a label of anything else could be somebody's data.
+LABELS = {"clinic_id", "device", "integration", "job", "route", "service"}
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return every alert's rule."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def run(
@@ -39,8 +47,8 @@ def run(
     "check",
     [
         ("check", "config", "/etc/prometheus/prometheus.yml"),
-        ("check", "rules", "--lint-fatal", "/etc/prometheus/rules/stack.yml"),
-        ("test", "rules", "/alerts.yml"),
+        ("check", "rules", "--lint-fatal", *(f"/etc/prometheus/rules/{f.name}" for f in RULES)),
+        *(("test", "rules", f"/{file.name}") for file in RULES_TESTS),
     ],
     ids=" ".join,
 )
@@ -52,7 +60,7 @@ def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
     mounts = {
         PROMETHEUS / "prometheus.yml": "/etc/prometheus/prometheus.yml",
         PROMETHEUS / "rules": "/etc/prometheus/rules",
-        RULES_TEST: "/alerts.yml",
+        **{file: f"/{file.name}" for file in RULES_TESTS},
         secret: "/run/secrets/monitoring_secret",
     }
     done = run(image("prometheus"), "promtool", *check, mounts=mounts)
@@ -79,34 +87,47 @@ def test_prometheus_reads_what_is_to_be_watched_where_it_is(
 
 
 def test_every_alert_is_proven_to_fire_and_to_be_silent_before_and_after() -> None:
-    (group,) = yaml.safe_load(RULES.read_text())["groups"]
     proven: dict[str, list[bool]] = {}
-    for case in yaml.safe_load(RULES_TEST.read_text())["tests"]:
+    cases = [case for file in RULES_TESTS for case in yaml.safe_load(file.read_text())["tests"]]
+    for case in cases:
         for at in case["alert_rule_test"]:
             proven.setdefault(at["alertname"], []).append("exp_alerts" in at)
-    assert proven == {rule["alert"]: [False, True, False] for rule in group["rules"]}
+    assert proven == {rule["alert"]: [False, True, False] for rule in rules()}
+    assert len(proven) >= 20
 
 
 def test_every_alert_has_a_severity_and_sentences_that_show_names_only() -> None:
-    (group,) = yaml.safe_load(RULES.read_text())["groups"]
-    for rule in group["rules"]:
-        assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
-        assert rule["annotations"].keys() == {"summary", "description"}, rule["alert"]
-        text = " ".join(rule["annotations"].values())
+    for rule in rules():
+        severities = ("none",) if rule["alert"] == "Heartbeat" else ("critical", "warning")
+        assert rule["labels"]["severity"] in severities, rule["alert"]
+        assert rule["annotations"].keys() == {"description", "runbook", "summary"}, rule["alert"]
+        text = f"{rule['annotations']['summary']} {rule['annotations']['description']}"
         assert text.endswith("."), rule["alert"]
         shown = {part.partition("}}")[0].strip() for part in text.split("$labels.")[1:]}
         assert shown <= LABELS, rule["alert"]
 
 
+def test_the_runbook_says_of_every_alert_what_to_do_and_of_no_other() -> None:
+    sections = re.findall(r"^### (\w+)\n\n\S", RUNBOOK.read_text(), re.MULTILINE)
+    assert len(sections) == len(set(sections))
+    assert {rule["alert"] for rule in rules()} == set(sections)
+    for rule in rules():
+        link = f"docs/runbook.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == link
+
+
 @pytest.mark.parametrize(
-    "mail", ["", MAIL, MAIL + "SMTP_USER=pacs\n"], ids=["none", "open", "user"]
+    "mail",
+    ["", MAIL, MAIL + "SMTP_USER=pacs\nALERT_TELEGRAM_CHAT=-1001\n"],
+    ids=["none", "open", "user"],
 )
 def test_alertmanager_accepts_what_is_generated(
     mail: str, image: Callable[[str], str], tmp_path: Path
 ) -> None:
     (tmp_path / "env").write_text(mail)
     config = tmp_path / "alertmanager.json"
-    config.write_text(alertmanager_json(BASE.read_text(), load(tmp_path / "env")))
+    given = {"alert_heartbeat_url", "alert_webhook_url", "telegram_token"} if mail else ()
+    config.write_text(alertmanager_json(BASE.read_text(), load(tmp_path / "env"), given))
     done = run(
         image("alertmanager"), "amtool", "check-config", "/a.json", mounts={config: "/a.json"}
     )

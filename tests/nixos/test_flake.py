@@ -32,6 +32,7 @@ COMPLAINTS = {
     "backupWithinDataDir": "backup.target lies within dataDir",
     "backupWithoutHostKey": "set backup.hostKey to the line that the server has",
     "backupWithPassword": "backup.target holds a password",
+    "telegramWithoutToken": "alertTelegramChat needs secretFiles.telegram_token",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
 }
 
@@ -53,7 +54,7 @@ def test_what_cannot_work_is_refused_with_what_to_set(example: Example, wrong: s
 def test_options_are_about_a_dozen(example: Example) -> None:
     found = example.get("options")
     assert isinstance(found, list)
-    assert 10 <= len(found) <= 17, found
+    assert 10 <= len(found) <= 18, found
 
 
 def test_no_secret_is_in_anything_that_was_generated(example: Example) -> None:
@@ -150,18 +151,22 @@ def test_what_nixpkgs_writes_for_grafana_does_not_contradict_its_environment(
     assert not re.search(r"^(client_secret|password)=.", ini, re.MULTILINE)
 
 
-def test_alertmanager_is_told_the_same_in_both_forms(example: Example) -> None:
+@pytest.mark.parametrize("name", ["alertmanager", "alertmanagerOfAll"])
+def test_alertmanager_is_told_the_same_in_both_forms(example: Example, name: str) -> None:
+    by_all = name == "alertmanagerOfAll"
+    given = {"alert_heartbeat_url", "alert_webhook_url", "telegram_token"} if by_all else set()
     env_file = stacks.temporary_copy(
         stacks.TESTS / "stack.env",
         ALERT_EMAIL="it@example.org",
         SMTP_HOST="mail.example.org",
         SMTP_FROM="pacs@example.org",
         SMTP_USER="pacs",
+        ALERT_TELEGRAM_CHAT="-1001" if by_all else "",
     )
     base = (PODMAN_DIR / "alertmanager" / "alertmanager.json").read_text()
-    podman_form = json.loads(alertmanager_json(base, load(env_file)))
+    podman_form = json.loads(alertmanager_json(base, load(env_file), given))
     env_file.unlink()
-    assert example.get("alertmanager") == podman_form
+    assert example.get(name) == podman_form
 
 
 def test_the_prober_is_told_the_same_in_both_forms(example: Example) -> None:

@@ -98,6 +98,7 @@ def test_promtool_and_amtool_accept_theirs(nix: Nix, example: Example, tmp_path:
     for command in (
         "promtool check config --syntax-only /files/prometheus.yml",
         "promtool check config --syntax-only /files/scrape.yml",
+        "promtool check rules /repo/podman/prometheus/rules/days.yml",
         "promtool check rules /repo/podman/prometheus/rules/stack.yml",
         "amtool check-config /files/alertmanager.json",
     ):

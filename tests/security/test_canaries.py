@@ -32,6 +32,13 @@ CLIENTS = {
     "orthanc_api_secret": "orthanc-api",
     "realm_reconciler_secret": "realm-reconciler",
 }
+# What the operator gives is not always the secret alone; nobody answers at such an address.
+GIVEN_AS = {
+    "alert_heartbeat_url": "http://127.0.0.1:9/{}",
+    "alert_webhook_url": "http://127.0.0.1:9/{}",
+    "backup_ca": "{}\n{authority}",
+    "backup_credentials": "AWS_SECRET_ACCESS_KEY={}",
+}
 # Keycloak keeps its clients' secrets as they are, in its database; they are worth what the database is.
 IN_THE_DATABASE = "postgresql"
 
@@ -42,14 +49,13 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     data = stack.podman_settings.data_dir
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
+    authority = (data / "tls" / "ca.crt").read_text()
     for name in credentials.GIVEN_BY_OPERATOR:
         values[name] = secrets.token_urlsafe(24)
-        form = {
-            "backup_ca": "{}\n" + (data / "tls" / "ca.crt").read_text(),
-            "backup_credentials": "AWS_SECRET_ACCESS_KEY={}",
-        }.get(name, "{}")
+        form = GIVEN_AS.get(name, "{}")
         which = {"SECRET": name}
-        make("rotate", stack.podman_settings.env_file, stdin=form.format(values[name]), **which)
+        given = form.format(values[name], authority=authority)
+        make("rotate", stack.podman_settings.env_file, stdin=given, **which)
     assert values.keys() == credentials.READERS.keys()
     for key in (served(stack.podman_settings), data / "tls" / "ca.key"):
         values[key.name] = key.read_text().split("-----BEGIN PRIVATE KEY-----\n")[1].splitlines()[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from stack.alerts import BASE, alertmanager_json
+from stack.preflight import problems
 from stack.settings import SettingsError, load
 
 if TYPE_CHECKING:
@@ -35,8 +36,39 @@ def test_alerts_go_to_the_addresses_by_the_sites_mail_server(tmp_path: Path) -> 
         "smtp_require_tls": False,
         "smtp_smarthost": "mail.example.org:465",
     }
-    (receiver,) = config["receivers"]
-    assert [m["to"] for m in receiver["email_configs"]] == ["it@example.org, b@example.org"]
+    receivers = {r["name"]: r for r in config["receivers"]}
+    for name in ("operator", "test-operator"):
+        mails = receivers[name]["email_configs"]
+        assert [m["to"] for m in mails] == ["it@example.org, b@example.org"]
+        assert receivers[name].keys() == {"name", "email_configs"}
+    # Nobody is told that a test is over.
+    assert not receivers["test-operator"]["email_configs"][0]["send_resolved"]
+
+
+def test_each_way_is_there_when_it_has_what_it_needs_and_no_secret_is_shown(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "env").write_text("ALERT_TELEGRAM_CHAT=-1001\n")
+    settings = load(tmp_path / "env")
+    given = {"alert_heartbeat_url", "alert_webhook_url", "telegram_token"}
+    config = json.loads(alertmanager_json(BASE.read_text(), settings, given))
+    ways = {r["name"]: r.keys() - {"name"} for r in config["receivers"]}
+    assert ways["operator"] == {"telegram_configs", "webhook_configs"} == ways["test-operator"]
+    assert ways["heartbeat"] == {"webhook_configs"} == ways["test-heartbeat"]
+    (telegram,) = config["receivers"][0]["telegram_configs"]
+    assert telegram["chat_id"] == -1001
+    files = {"bot_token_file": "telegram_token", "url_file": "alert_webhook_url"}
+    for key, name in files.items():
+        assert f'"{key}": "/run/secrets/{name}"' in json.dumps(config)
+
+
+def test_a_chat_without_the_token_of_a_bot_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"ALERT_TELEGRAM_CHAT=7\nDATA_DIR={tmp_path}\n")
+    settings = load(tmp_path / "env")
+    assert any("telegram_token" in problem for problem in problems(settings))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "telegram_token").write_text("42:abc\n")
+    assert not any("telegram_token" in problem for problem in problems(settings))
 
 
 @pytest.mark.parametrize(("port", "starttls"), [("465", False), ("587", True), ("25", True)])
@@ -50,7 +82,8 @@ def test_without_a_recipient_nothing_is_sent_although_the_site_has_a_mail_server
     tmp_path: Path,
 ) -> None:
     config = json.loads(generated(tmp_path, MAIL))
-    assert config["receivers"] == [{"name": config["route"]["receiver"]}]
+    names = ("operator", "test-operator", "heartbeat", "test-heartbeat")
+    assert config["receivers"] == [{"name": name} for name in names]
 
 
 def test_the_rest_is_what_ships(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from stack.credentials import (
     READERS,
     UIDS,
     ensure_secrets,
+    given,
     main,
     readers,
     renew,
@@ -266,3 +267,12 @@ def test_an_operators_own_key_is_the_operators_to_renew(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="renew /etc/pacs/key and its certificate"):
         certificates.renew(load(env))
+
+
+@pytest.mark.parametrize("value", ["hooks.example.org", "ftp://x", "https://", "https://a b"])
+def test_an_address_for_alerts_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ValueError, match="alert_webhook_url: expected an address"):
+        renew(tmp_path, "alert_webhook_url", value)
+    renew(tmp_path, "alert_webhook_url", "https://hooks.example.org/abc")
+    assert (tmp_path / "alert_webhook_url").read_text() == "https://hooks.example.org/abc\n"
+    assert given(tmp_path) == {"alert_webhook_url"}

@@ -1,0 +1,259 @@
+"""Alerts go out by every way, to servers that speak its protocol: SMTP with TLS and a login, HTTP, Telegram's API."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import ssl
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from harness.wait import wait_until
+from stack import alert_test
+from stack.alerts import BASE, alertmanager_json
+from stack.certificate import openssl
+from stack.settings import load
+from stack.shell import podman
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from aiosmtpd.smtp import SMTP, Envelope, Session
+
+PASSWORD, TOKEN = secrets.token_hex(8), f"42:{secrets.token_hex(8)}"
+CHAT = -1001
+GIVEN = {"alert_heartbeat_url", "alert_webhook_url", "telegram_token"}
+SUBJECT = "This is a test of the alerts."
+
+
+# Without slots, which aiosmtpd cannot look into.
+@dataclass
+class Servers:
+    """What arrived by each way; a webhook `is_broken` answers 500."""
+
+    mails: list[str] = field(default_factory=list)
+    posted: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    is_broken: bool = False
+
+    async def handle_DATA(self, _: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - as aiosmtpd calls it
+        """Keep a mail; it came by a login."""
+        assert session.authenticated
+        assert isinstance(envelope.content, bytes)
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        text = mail.get_body().get_content()  # type: ignore[union-attr]
+        self.mails.append("\n".join([str(mail["Subject"]), *text.splitlines()]))
+        return "250 OK"
+
+    def texts(self, path: str) -> list[str]:
+        """Return what was posted to a path, as it came."""
+        return [json.dumps(body) for where, body in self.posted if where == path]
+
+
+def login(_: SMTP, __: Session, ___: Envelope, mechanism: str, data: object) -> AuthResult:
+    """Let in who has the password."""
+    assert mechanism == "PLAIN"
+    assert isinstance(data, LoginPassword)
+    return AuthResult(success=(data.login, data.password) == (b"pacs", PASSWORD.encode()))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def http(servers: Servers) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            servers.posted.append((self.path, body))
+            self.send_response(500 if servers.is_broken and self.path == "/hook" else 200)
+            self.end_headers()
+            answer = {"ok": True, "result": {"message_id": 1, "date": 1, "chat": {"id": CHAT}}}
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@contextmanager
+def smtp(servers: Servers, folder: Path) -> Iterator[int]:
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 1 -subj /CN=localhost"
+        " -addext subjectAltName=DNS:localhost -keyout {key} -out {chain}",
+        key=folder / "mail.key",
+        chain=folder / "mail.crt",
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "mail.crt", folder / "mail.key")
+    controller = Controller(
+        servers,
+        hostname="127.0.0.1",
+        port=free_port(),
+        tls_context=context,
+        require_starttls=True,
+        auth_required=True,
+        # Whose prompts Alertmanager does not know.
+        auth_exclude_mechanism=["LOGIN"],
+        authenticator=login,
+    )
+    controller.start()
+    yield controller.port
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("alerts")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Servers:
+    return Servers()
+
+
+@pytest.fixture(scope="module")
+def url(servers: Servers, folder: Path, image: Callable[[str], str]) -> Iterator[str]:
+    """Provide an Alertmanager of its own, with the file that ships and every way configured."""
+    with http(servers) as http_port, smtp(servers, folder) as smtp_port:
+        (folder / "env").write_text(
+            f"SMTP_HOST=localhost\nSMTP_PORT={smtp_port}\nSMTP_FROM=pacs@example.org\nSMTP_USER=pacs\n"
+            f"ALERT_EMAIL=it@example.org\nALERT_TELEGRAM_CHAT={CHAT}\n"
+        )
+        config = json.loads(alertmanager_json(BASE.read_text(), load(folder / "env"), GIVEN))
+        # Telegram is where it is, and half a minute is long.
+        config["global"]["telegram_api_url"] = f"http://127.0.0.1:{http_port}"
+        config["route"]["group_wait"] = "1s"
+        (folder / "alertmanager.json").write_text(json.dumps(config))
+        values = {
+            "alert_heartbeat_url": f"http://127.0.0.1:{http_port}/heartbeat",
+            "alert_webhook_url": f"http://127.0.0.1:{http_port}/hook",
+            "smtp_password": PASSWORD,
+            "telegram_token": TOKEN,
+        }
+        (folder / "secrets").mkdir()
+        for name, value in values.items():
+            (folder / "secrets" / name).write_text(value)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        address, name = f"127.0.0.1:{free_port()}", f"alerts-alone-{secrets.token_hex(4)}"
+        podman(
+            *("run", "--detach", f"--name={name}", "--network=host", "--no-healthcheck"),
+            *(
+                "--read-only",
+                "--cap-drop=ALL",
+                "--tmpfs=/tmp",
+                "--env=SSL_CERT_FILE=/files/mail.crt",
+            ),
+            *(f"--volume={folder}:/files:ro", f"--volume={folder}/secrets:/run/secrets:ro"),
+            *(image("alertmanager"), "prometheus-alertmanager", "--cluster.listen-address="),
+            *("--config.file=/files/alertmanager.json", "--storage.path=/tmp"),
+            *("--enable-feature=receiver-name-in-metrics", f"--web.listen-address={address}"),
+        )
+        try:
+            wait_until(lambda: is_ready(f"http://{address}"), 20, "Alertmanager answers")
+            yield f"http://{address}"
+        finally:
+            podman("rm", "--force", "--time=1", name)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/-/ready", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def post(url: str, *alerts: dict[str, str]) -> None:
+    """Hold alerts, each by its labels."""
+    body = [
+        {
+            "labels": {"severity": "critical", **labels},
+            "annotations": {
+                "summary": f"Of {labels['alertname']}.",
+                "description": "What it is.",
+                "runbook": f"docs/runbook.md#{labels['alertname'].lower()}",
+            },
+            "startsAt": datetime.now(UTC).isoformat(),
+        }
+        for labels in alerts
+    ]
+    requests.post(f"{url}/api/v2/alerts", json=body, timeout=10).raise_for_status()
+
+
+def test_one_command_sends_an_alert_by_every_way_and_says_so(url: str, servers: Servers) -> None:
+    said: list[str] = []
+    assert alert_test.run(url, said.append)
+    ways = ("email", "heartbeat", "telegram", "webhook")
+    assert sorted(said) == [f"{way}: delivered" for way in ways]
+    (mail,) = servers.mails
+    assert mail.startswith(f"{SUBJECT}\n{SUBJECT}\nSomebody gave the command alert-test.")
+    (telegram,) = [body for path, body in servers.posted if path == f"/bot{TOKEN}/sendMessage"]
+    assert str(telegram["chat_id"]) == str(CHAT)
+    assert str(telegram["text"]).startswith(SUBJECT)
+    assert [SUBJECT in text for text in servers.texts("/hook")] == [True]
+    assert [SUBJECT in text for text in servers.texts("/heartbeat")] == [True]
+
+
+def test_a_way_that_does_not_work_is_named_and_the_others_do(url: str, servers: Servers) -> None:
+    said: list[str] = []
+    servers.is_broken = True
+    assert not alert_test.run(url, said.append)
+    servers.is_broken = False
+    assert f"webhook: {alert_test.WHY}" in said
+    assert {"email: delivered", "heartbeat: delivered", "telegram: delivered"} <= set(said)
+
+
+def test_a_disk_that_fails_is_one_message_whatever_follows_from_it(
+    url: str, servers: Servers
+) -> None:
+    servers.mails.clear()
+    post(url, {"alertname": "DiskFails", "device": "/dev/sda1"})
+    wait_until(lambda: servers.mails, 20, "the disk is told of")
+    follows = ("ServiceDown", "ArchiveUnreachable", "ImportsStalled", "BackupTooOld", "ProbeFailed")
+    post(
+        url,
+        *({"alertname": name, "clinic_id": "clinic-a", "job": "orthanc"} for name in follows),
+        # The control: what does not follow from a disk is told of all the same.
+        {"alertname": "LoginsFail", "job": "auditor"},
+    )
+    wait_until(lambda: len(servers.mails) > 1, 20, "the other alert is told of")
+    subjects = [mail.splitlines()[0] for mail in servers.mails]
+    assert subjects == ["Of DiskFails.", "Of LoginsFail."]
+    assert "More: docs/runbook.md#diskfails" in servers.mails[0]
+
+
+def test_the_heartbeat_goes_to_its_own_address_only(url: str, servers: Servers) -> None:
+    servers.mails.clear()
+    servers.posted.clear()
+    post(url, {"alertname": "Heartbeat", "severity": "none", "job": "prometheus"})
+    wait_until(lambda: servers.texts("/heartbeat"), 20, "it is called")
+    assert not servers.mails
+    assert {path for path, _ in servers.posted} == {"/heartbeat"}
+
+
+def test_the_password_and_the_addresses_are_in_no_configuration(url: str, folder: Path) -> None:
+    asked = requests.get(f"{url}/api/v2/status", timeout=10)
+    shown = asked.text + (folder / "alertmanager.json").read_text()
+    assert "it@example.org" in shown
+    assert not [value for value in (PASSWORD, TOKEN, "/hook", "/heartbeat\\n") if value in shown]
