@@ -1,0 +1,58 @@
+# What is no package of Debian's, or has other names there.
+_: prev: let
+  inherit (prev) lib runCommand writeShellScriptBin;
+in {
+  # The other one is compiled.
+  makeBinaryWrapper = prev.makeShellWrapper;
+  lndir = writeShellScriptBin "lndir" ''
+    shift $(($# > 2 ? $# - 2 : 0))
+    [[ ! -d $1 ]] || exec cp -rs "$1/." "''${2:-.}"
+  '';
+  # For files that have nothing to substitute: -o OUT -i IN.
+  envsubst = writeShellScriptBin "envsubst" ''exec cp "$4" "$2"'';
+  # NEEDLE FILE-WITH-SECRET FILE; nixpkgs' asks for a `python`, which Debian does not have.
+  replace-secret = prev.writeScriptBin "replace-secret" ''
+    #!/usr/bin/python3
+    import pathlib, sys
+    needle, secret, file = sys.argv[1:]
+    file = pathlib.Path(file)
+    file.write_text(file.read_text().replace(needle, pathlib.Path(secret).read_text().strip("\n")))
+  '';
+  prometheus-alertmanager = runCommand "alertmanager" {meta.mainProgram = "alertmanager";} ''
+    mkdir -p $out/bin
+    ln -s /usr/bin/prometheus-alertmanager $out/bin/alertmanager
+    ln -s /usr/bin/amtool $out/bin/amtool
+  '';
+  # Built as the Podman form's image has it; the boot script puts it there.
+  keycloak = lib.makeOverridable (_:
+    runCommand "keycloak-${prev.keycloak.version}" {
+      passthru = {
+        inherit (prev.keycloak) version;
+        plugins = prev.keycloak.plugins or {};
+      };
+    } ''
+      mkdir $out
+      for name in bin conf lib providers themes; do
+        ln -s /opt/keycloak/$name $out/$name
+      done
+    '') {};
+  ohif-viewer =
+    runCommand "ohif-viewer-${prev.ohif-viewer.version}" {} "mkdir -p $out/share && ln -s /usr/share/ohif $out/share/ohif";
+  dicom-importer = runCommand "dicom-importer" {meta.mainProgram = "dicom-importer";} ''
+    mkdir -p $out/bin
+    while read -r name module; do
+      cat >$out/bin/$name <<END
+    #!/usr/bin/python3 -B
+    import sys
+    sys.path.insert(0, "${../../importer/src}")
+    from $module.cli import main
+    raise SystemExit(main())
+    END
+      chmod +x $out/bin/$name
+    done <<'END'
+    dicom-importer dicom_importer
+    dicom-audit access_audit
+    dicom-backup dicom_backup
+    END
+  '';
+}
