@@ -1,6 +1,7 @@
 # Debian's packages behind nixpkgs' names, where they differ.
 {
   bash-interactive = "bash";
+  coreutils-full = "coreutils";
   dbus = "dbus-bin dbus-daemon dbus-system-bus-common dbus-session-bus-common dbus";
   gawk = "mawk";
   getent = "libc-bin";

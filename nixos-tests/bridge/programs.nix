@@ -31,10 +31,15 @@ in {
         plugins = prev.keycloak.plugins or {};
       };
     } ''
-      mkdir $out
-      for name in bin conf lib providers themes; do
+      mkdir -p $out/bin
+      for name in conf lib providers themes; do
         ln -s /opt/keycloak/$name $out/$name
       done
+      cat >$out/bin/kc.sh <<'END'
+      #!/bin/sh
+      JAVA_HOME=/usr/lib/jvm/java-21-openjdk-amd64 exec /opt/keycloak/bin/kc.sh "$@"
+      END
+      chmod +x $out/bin/kc.sh
     '') {};
   ohif-viewer =
     runCommand "ohif-viewer-${prev.ohif-viewer.version}" {} "mkdir -p $out/share && ln -s /usr/share/ohif $out/share/ohif";
