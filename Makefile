@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos boot-nixos
+.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -131,12 +131,7 @@ bench-waiting: ## what the importer takes with nothing to do and with 100,000 wa
 	@podman/setup.sh --tests
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench.waiting
 
-test-nixos: ## the NixOS form, evaluated with a nixpkgs tree: make test-nixos NIXPKGS=/path/to/nixpkgs
-	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
-	@podman/setup.sh --tests
-	@.venv/bin/python -B -m pytest -c tests/pytest.ini --nixpkgs '$(NIXPKGS)' tests/nixos
-
-boot-nixos: ## the same, and the units run with Debian's programs: make boot-nixos NIXPKGS=/path/to/nixpkgs
+test-nixos: ## the NixOS form, evaluated, built over Debian's files and booted: make test-nixos NIXPKGS=/path/to/nixpkgs [T=tests/nixos/test_flake.py]
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
 	@podman/setup.sh --tests --boot
-	@.venv/bin/python -B -m pytest -c tests/pytest.ini --nixpkgs '$(NIXPKGS)' --boot tests/nixos/test_boot.py
+	@.venv/bin/python -B -m pytest -c tests/pytest.ini --durations=15 --nixpkgs '$(NIXPKGS)' $(if $(filter command line,$(origin T)),$(T),tests/nixos)

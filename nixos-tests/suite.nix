@@ -4,5 +4,5 @@ pkgs: let
 in
   fileset.toSource {
     root = ../.;
-    fileset = fileset.unions [../importer/src ../podman ../tests];
+    fileset = fileset.unions [../importer/src ../modules/names.json ../podman ../tests];
   }

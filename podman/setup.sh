@@ -13,7 +13,7 @@ if [[ ${1:-} == --tests ]]; then
 fi
 
 # What runs the NixOS form's units.
-[[ ${2:-} == --boot ]] && packages+=(systemd-container)
+[[ ${2:-} == --boot ]] && packages+=(iproute2 systemd-container)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -40,8 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--control",
-        default="dicom-importer",
-        help="attached: the command that runs dicom-importer there",
+        default="dicom-stack",
+        help="attached: the command that runs the operator's there",
     )
     parser.addoption(
         "--files",
@@ -52,19 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--nixpkgs", type=Path, help="a nixpkgs tree, for tests/nixos (make test-nixos)"
     )
     parser.addoption(
-        "--boot", action="store_true", help="also run the NixOS form's units (make boot-nixos)"
-    )
-    parser.addoption(
         "--ca", default="", help="attached: the authority of the appliance's certificate"
     )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what needs a nixpkgs tree where none was given: `make test-nixos` says so."""
-    nixos = stacks.TESTS / "nixos"
-    without = collection_path == nixos and not config.getoption("--nixpkgs")
-    unbooted = collection_path == nixos / "test_boot.py" and not config.getoption("--boot")
-    return True if without or unbooted else None
+    without = collection_path == stacks.TESTS / "nixos" and not config.getoption("--nixpkgs")
+    return True if without else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,9 @@
 # The appliance as a container with Debian's files below it.
-{lib, ...}: let
+{
+  lib,
+  pkgs,
+  ...
+}: let
   inherit (lib) mkForce;
 in {
   boot.isContainer = true;
@@ -10,6 +14,8 @@ in {
     ldso = mkForce "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
     ldso32 = mkForce null;
     stub-ld.enable = false;
+    # What the stack's own units and commands need they bring along.
+    corePackages = mkForce [pkgs.coreutils pkgs.curl pkgs.findutils pkgs.gnugrep pkgs.gnused pkgs.procps pkgs.util-linux];
     defaultPackages = mkForce [];
     # It asks the kernel's configuration, and there is no kernel.
     etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = false;
@@ -36,7 +42,6 @@ in {
   services.nscd.enable = false;
   system.nssModules = mkForce [];
   xdg.mime.enable = false;
-  system.switch.enable = false;
   # Debian has no programs of these, or not in the packages that the image has.
   systemd.coredump.enable = false;
   systemd.suppressedSystemUnits = [

@@ -3,6 +3,8 @@
 # way to write there.
 {
   nixpkgs,
+  # Names of the images whose files are linked to: with others it is all built anew.
+  images,
   overlays,
 }: let
   lib = import (nixpkgs + "/lib");
@@ -29,6 +31,7 @@
       args
       // builtins.derivation {
         inherit (args) debian name system;
+        inherit images;
         outputs = args.outputs or ["out"];
         builder = "/bin/bash";
         args = ["-eu" ./link.sh];

@@ -1,5 +1,5 @@
 # What is no package of Debian's, or has other names there.
-_: prev: let
+{images}: _: prev: let
   inherit (prev) lib runCommand writeShellScriptBin;
 in {
   # The other one is compiled.
@@ -23,9 +23,10 @@ in {
     ln -s /usr/bin/prometheus-alertmanager $out/bin/alertmanager
     ln -s /usr/bin/amtool $out/bin/amtool
   '';
-  # Built as the Podman form's image has it; the boot script puts it there.
+  # Built as the Podman form's image has it, which lies there; its script is changed as nixpkgs does.
   keycloak = lib.makeOverridable (_:
     runCommand "keycloak-${prev.keycloak.version}" {
+      inherit images;
       passthru = {
         inherit (prev.keycloak) version;
         plugins = prev.keycloak.plugins or {};
@@ -35,14 +36,21 @@ in {
       for name in conf lib providers themes; do
         ln -s /opt/keycloak/$name $out/$name
       done
-      cat >$out/bin/kc.sh <<'END'
-      #!/bin/sh
-      JAVA_HOME=/usr/lib/jvm/java-21-openjdk-amd64 exec /opt/keycloak/bin/kc.sh "$@"
-      END
+      sed -e "s|'\$(abs_path '..')'|\$KC_HOME_DIR|; s|'\$(abs_path '../conf')'|\$KC_CONF_DIR|" \
+        -e "2i JAVA_HOME=/usr/lib/jvm/java-21-openjdk-amd64" /opt/keycloak/bin/kc.sh >$out/bin/kc.sh
+      grep -q KC_HOME_DIR $out/bin/kc.sh && grep -q KC_CONF_DIR $out/bin/kc.sh || {
+        echo "Keycloak's kc.sh has changed: look at nixpkgs' patch of it" >&2
+        exit 1
+      }
       chmod +x $out/bin/kc.sh
     '') {};
   ohif-viewer =
-    runCommand "ohif-viewer-${prev.ohif-viewer.version}" {} "mkdir -p $out/share && ln -s /usr/share/ohif $out/share/ohif";
+    runCommand "ohif-viewer-${prev.ohif-viewer.version}" {} "mkdir -p $out/share && ln -s /opt/ohif $out/share/ohif";
+  # Compiled by cargo as switch/Containerfile says.
+  switch-to-configuration-ng = runCommand "switch-to-configuration" {
+    inherit images;
+    meta.mainProgram = "switch-to-configuration";
+  } "install -D /opt/switch/switch-to-configuration $out/bin/switch-to-configuration";
   dicom-importer = runCommand "dicom-importer" {meta.mainProgram = "dicom-importer";} ''
     mkdir -p $out/bin
     while read -r name module; do

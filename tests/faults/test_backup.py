@@ -33,7 +33,7 @@ CLINIC = "clinic-backup"
 @pytest.fixture(scope="module")
 def env_file(stack: Stack) -> Iterator[Path]:
     """Provide settings of the stack with a target, up until the end of these tests."""
-    data = stack.podman_settings.data_dir
+    data = stack.data_dir
     target = data.with_name(f"{data.name}-repository")
     target.mkdir()
     made = temporary_copy(stack.podman_settings.env_file, BACKUP_TARGET=str(target))
@@ -65,7 +65,7 @@ def newest(stack: Stack) -> dict[str, Any]:
 
 def archived(stack: Stack) -> set[str]:
     """Return the names of Orthanc's files."""
-    root = stack.podman_settings.data_dir / "dicom"
+    root = stack.data_dir / "dicom"
     return {path.name for path in root.glob("??/??/*")}
 
 
@@ -131,14 +131,14 @@ def test_originals_records_and_secrets_are_saved_and_the_key_is_not(
     originals = restic(stack, "ls", run["originals"]["snapshot"])
     assert f"/processed/{CLINIC}/" in originals
     key = make("backup-key", env_file).strip()
-    folder = stack.podman_settings.data_dir / "secrets"
+    folder = stack.data_dir / "secrets"
     assert [p.name for p in folder.iterdir() if key in p.read_text()] == ["backup.backup_key"]
 
 
 def test_no_secret_lies_open_in_the_target_or_in_what_waits_to_be_saved(
     stack: Stack, env_file: Path
 ) -> None:
-    data = stack.podman_settings.data_dir
+    data = stack.data_dir
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
     target = Path(load(env_file).values["BACKUP_TARGET"])
@@ -168,7 +168,7 @@ def test_everybody_is_exported_and_another_realm_takes_them_with_their_passwords
     assert " people exported 0 min ago, as many as Keycloak has" in done.stdout
     inside = f"/backup/realm/{realm.NAME}"
     text = restic(stack, "dump", newest(stack)["service"]["snapshot"], inside)
-    assert (stack.podman_settings.data_dir / inside.lstrip("/")).read_text() == text
+    assert (stack.data_dir / inside.lstrip("/")).read_text() == text
     exported = json.loads(text)
     found = {user["username"]: user for user in exported["users"]}
     assert people.passwords.keys() <= found.keys()
@@ -218,7 +218,7 @@ def test_killed_in_its_middle_it_goes_on_and_the_run_before_counts(
     before = restic(stack, "snapshots", "--json", "--tag=complete")
     locks = Path(load(env_file).values["BACKUP_TARGET"]) / "locks"
     # Anything of some size: the archive's own file system has it by a link too.
-    folder = stack.podman_settings.data_dir / "files" / "processed" / CLINIC / "large"
+    folder = stack.data_dir / "files" / "processed" / CLINIC / "large"
     folder.mkdir()
     try:
         with (folder / "file").open("wb") as file, Path("/dev/urandom").open("rb") as source:

@@ -58,7 +58,7 @@ def sftp(stack: Stack) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def env_file(stack: Stack, sftp: Server) -> Iterator[Path]:
     """Provide settings of the stack that back it up by SFTP, up until the end of these tests."""
-    data = stack.podman_settings.data_dir
+    data = stack.data_dir
     write_private(data / "secrets" / "backup_ssh_key", sftp.ssh_key, 0, 0o600)
     changes = {"BACKUP_TARGET": sftp.target, "BACKUP_HOST_KEY": sftp.host_key}
     made = temporary_copy(stack.podman_settings.env_file, **changes)
@@ -106,7 +106,7 @@ def add_study(stack: Stack, number: int) -> None:
 
 def assert_all_is_there(backup: Backup) -> None:
     """Bring everything of the newest run back by restic, and compare it with what it was made of."""
-    data = backup.stack.podman_settings.data_dir
+    data = backup.stack.data_dir
     back = data / "backup" / "back"
     run = newest(backup)
     days = [part["snapshot"] for part in run["images"].values()]

@@ -85,7 +85,7 @@ class After:
 def places(request: pytest.FixtureRequest) -> Iterator[dict[str, Path]]:
     """Provide where backup and key lie: beside the data, which they must outlive."""
     env = Path(request.config.getoption("--env"))
-    top = Path(f"{stacks.from_env_file(env).podman_settings.data_dir}-drill-kept")
+    top = Path(f"{stacks.from_env_file(env).data_dir}-drill-kept")
     shutil.rmtree(top, ignore_errors=True)
     (top / "backup").mkdir(parents=True)
     yield {"/mnt/backup": top / "backup", "/root/backup-key": top / "key"}
@@ -200,7 +200,7 @@ def one_more(stack: Stack, name: str) -> set[str]:
 
 def spread_over_days(stack: Stack) -> None:
     """Give the archive a past: a third of its files each is of today, of yesterday and of the day before."""
-    storage = stack.podman_settings.data_dir / "dicom"
+    storage = stack.data_dir / "dicom"
     for number, path in enumerate(sorted(storage.glob("[0-9a-f][0-9a-f]/*/*"))):
         at = path.stat().st_mtime - DAY_S * (number % 3)
         os.utime(path, (at, at))
@@ -226,7 +226,7 @@ def recorded(stack: Stack) -> None:
 
 def audit(stack: Stack) -> dict[str, str]:
     """Return every file of audit records."""
-    top = stack.podman_settings.data_dir / "audit"
+    top = stack.data_dir / "audit"
     found = [*(top / "access").glob("*.jsonl"), *(top / "importer").glob("*.jsonl")]
     return {str(path.relative_to(top)): path.read_text() for path in found}
 
@@ -321,7 +321,7 @@ def test_a_study_that_lacks_an_image_is_refused_until_it_is_back(
 ) -> None:
     before, after = drill
     stack = after.stack
-    storage = stack.podman_settings.data_dir / "dicom"
+    storage = stack.data_dir / "dicom"
     image = next(i for i in before.images["physician-a"].values() if i.study not in before.replayed)
     other = next(i for i in before.images["physician-a"].values() if i.study != image.study)
     reader = Reader(stack, after.people.token("physician-a", fresh=True))
@@ -354,7 +354,7 @@ def files_of(stack: Stack, study: str) -> list[Path]:
     query = FILES.replace(":uid", f"'{study}'")
     done = stack.exec("postgresql", "psql", "-U", "postgres", "-Atc", query, "orthanc")
     assert done.returncode == 0, done.stderr
-    storage = stack.podman_settings.data_dir / "dicom"
+    storage = stack.data_dir / "dicom"
     return [storage / n[:2] / n[2:4] / n for n in done.stdout.split()]
 
 

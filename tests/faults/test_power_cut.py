@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from faults.end_state import Archive
@@ -38,12 +38,29 @@ if TYPE_CHECKING:
     from faults.load import Load
     from faults.submission import File, Submission
     from faults.whole_state import Row
-    from harness.power import Host
+    from harness.stack import Stack
 
 CUTS = int(os.environ.get("CUTS", "1"))
 FILE_SYSTEMS = os.environ.get("FILE_SYSTEMS", "ext4").split()
 LONGEST_WAIT_S = 3.0
 STATE_TIMEOUT_S = 30
+
+
+class Powered(Protocol):
+    """A stack on a disk whose power goes."""
+
+    @property
+    def stack(self) -> Stack:
+        """The stack."""
+
+    def mount(self, image: Path) -> None:
+        """Mount a disk of its."""
+
+    def up(self) -> None:
+        """Start the stack."""
+
+    def go_down(self) -> None:
+        """Kill what runs, and unmount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ class Cut:
 
 def know(under: Load) -> Known:
     """Note what is acknowledged now."""
-    data = under.stack.podman_settings.data_dir
+    data = under.stack.data_dir
     clinic = under.clinics[0]
     newcomer = f"physician-{secrets.token_hex(3)}-{clinic}"
     under.people.person(newcomer, "physician", clinic)
@@ -156,9 +173,9 @@ def grow_old(storage: Path) -> None:
         os.utime(path, (then, then))
 
 
-def come_back(powered: Host, cut: Cut, under: Load) -> tuple[list[str], str]:
+def come_back(powered: Powered, cut: Cut, under: Load) -> tuple[list[str], str]:
     """Start the host from what its disk held; return what is wrong, and what was found."""
-    known, data = cut.known, powered.folder
+    known, data = cut.known, powered.stack.data_dir
     powered.mount(cut.image)
     try:
         wrong = forgotten(data, known, under)

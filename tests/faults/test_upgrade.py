@@ -61,7 +61,7 @@ class Journey:
         }
         claims = {p: self.people.claims(p) for p in CLINICS.values()}
         names = ("sub", "preferred_username", "roles", "clinic_ids")
-        audit = self.stack.podman_settings.data_dir / "audit"
+        audit = self.stack.data_dir / "audit"
         self.seen[stop] = Seen(
             {p: reader.study_uids() for p, reader in readers.items()},
             {p: {name: str(found.get(name)) for name in names} for p, found in claims.items()},
@@ -255,7 +255,7 @@ def test_what_is_half_done_or_gone_back_from_is_not_started_by_accident(journey:
 
 
 def test_what_the_newer_version_made_stays(journey: Journey) -> None:
-    backup = journey.stack.podman_settings.data_dir / "backup"
+    backup = journey.stack.data_dir / "backup"
     state = json.loads((backup / "upgrade.json").read_text())
     assert state["phase"] == "back"
     assert (backup / state["aside"] / "postgresql-17" / "main" / "PG_VERSION").exists()

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 from dicom_importer import instance
 from dicom_importer.instance import Limits
 from dicom_importer.verify.findings import HARMLESS
-from harness.stack import TOP
 from harness.wait import wait_until
-from stack.shell import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +95,7 @@ def keys(exports: Iterable[Submission]) -> dict[Key, File]:
 
 def come_to_an_end(load: Load) -> None:
     """Wait until the inboxes are empty and all is audited."""
-    data = load.stack.podman_settings.data_dir
+    data = load.stack.data_dir
 
     def left() -> int:
         rows = journal(data, load.clinics)
@@ -110,7 +108,7 @@ def come_to_an_end(load: Load) -> None:
 
 def faults(load: Load, wanted: Wanted, archive: Archive) -> list[str]:
     """Return what is wrong in the end."""
-    data = load.stack.podman_settings.data_dir
+    data = load.stack.data_dir
     rows = journal(data, load.clinics)
     return [
         *load.wrong,
@@ -226,17 +224,16 @@ def _told_faults(stack: Stack, clinics: Iterable[str]) -> list[str]:
 
     Other tests of the same stack store past its importer, which is told too.
     """
-    words = ["/usr/bin/make", "-s", "-C", str(TOP), f"ENV={stack.podman_settings.env_file}"]
-    verified = attempt([*words, "verify", "JSON=1"], timeout_s=1800)
+    verified = stack.attempt("verify", JSON="1")
     *findings, last = [json.loads(line) for line in verified.stdout.splitlines()] or [{}]
     mine = {*clinics, "", None}
     told = [one for one in findings if one.get("clinic") in mine and one["kind"] not in HARMLESS]
-    result = [f"make verify finds {one}" for one in told]
+    result = [f"verify finds {one}" for one in told]
     if not last.get("summary", {}).get("ended"):
-        result.append(f"make verify did not end: {verified.stdout}{verified.stderr}")
-    audit = attempt([*words, "audit-check"], timeout_s=1800)
+        result.append(f"verify did not end: {verified.stdout}{verified.stderr}")
+    audit = stack.attempt("audit-check")
     if "The audit is whole." not in audit.stdout:
-        result.append(f"make audit-check says: {audit.stdout}{audit.stderr}")
+        result.append(f"audit-check says: {audit.stdout}{audit.stderr}")
     return result
 
 

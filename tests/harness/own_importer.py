@@ -32,8 +32,12 @@ END_TIMEOUT_S = 90
 
 def backend_url(stack: Stack, service: str) -> str:
     """Return where this host reaches a service of the stack directly."""
-    host, port = {"orthanc": (13, 8042), "keycloak": (11, 8080)}[service]
-    return f"http://{stack.podman_settings.prefix('BACKEND')}.{host}:{port}"
+    port = {"orthanc": 8042, "keycloak": 8080}[service]
+    if stack.settings:
+        host = {"orthanc": 13, "keycloak": 11}[service]
+        return f"http://{stack.settings.prefix('BACKEND')}.{host}:{port}"
+    names = json.loads((TOP / "modules" / "names.json").read_text())
+    return f"http://{names[service]}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +134,9 @@ def own_importer(root: Path, stack: Stack, **changes: str) -> OwnImporter:
     for name in (*FOLDERS, "state", "audit"):
         (root / name).mkdir(parents=True)
     token = f"{backend_url(stack, 'keycloak')}/auth/realms/dicom/protocol/openid-connect/token"
-    secret = stack.podman_settings.data_dir / "secrets" / "importer.orthanc_api_secret"
+    secret = stack.data_dir / "secrets" / "importer.orthanc_api_secret"
     settings = read_env(TOP / "podman" / "importer" / "importer.conf") | {
-        "ARCHIVE_DIR": str(stack.podman_settings.data_dir / "dicom"),
+        "ARCHIVE_DIR": str(stack.data_dir / "dicom"),
         "AUDIT_FILE": str(result.audit),
         "CLIENT_SECRET_FILE": str(secret),
         "COOLDOWN_S": "0.2",

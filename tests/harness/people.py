@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from stack.people import add_clinic
+from stack.shell import attempt
 
 from harness.second_factor import Phone, prove, send_form
 
@@ -53,7 +54,7 @@ class People:
         if self.stack.settings:
             add_clinic(self.stack.settings, clinic, name)
         else:
-            _ok(self.stack.realm("clinic", "--id", clinic, "--name", name))
+            _ok(attempt([*self.stack.control, "clinic", clinic, name], timeout_s=180))
 
     def person(self, name: str, role: str, clinics: str) -> None:
         """Create a person with a password that needs no change, or give an existing one a new password."""
@@ -167,14 +168,14 @@ def redeem(stack: Stack, session: Session, code: str, verifier: str) -> dict[str
 
 
 def service_token(stack: Stack, client: str) -> str:
-    """Return an access token of a service account, by its secret on the host (Podman form only)."""
+    """Return an access token of a service account, by its secret on the host."""
     names = {
         "auditor": "auditor_secret",
         "orthanc-api": "orthanc_api_secret",
         "monitoring": "monitoring_secret",
         "grafana": "grafana_secret",
     }
-    path = stack.podman_settings.data_dir / "secrets" / f"realm.{names[client]}"
+    path = stack.data_dir / "secrets" / f"realm.{names[client]}"
     with stack.session() as session:
         answer = session.post(
             endpoint(stack, "token"),

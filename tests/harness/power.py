@@ -1,4 +1,4 @@
-"""A stack on a disk of its own whose state of one moment can be kept: what it would hold after a power cut.
+"""A disk whose state of one moment can be kept, and the Podman form on it: what it would hold after a power cut.
 
 The data directory's file system lies in a file, and that file on an XFS that clones files. A clone
 (`cp --reflink=always`) waits for the writes under way and holds off the next ones, so it is the
@@ -43,10 +43,15 @@ SETTINGS = {
 _MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q", "-s", "size=4096"]}
 # A clone bears its origin's identifier, which XFS minds while that is held somewhere for a moment.
 _OPTIONS = {"ext4": "defaults", "xfs": "nouuid"}
-# Kills the containers of a project ($1) and unmounts its disk ($2).
-_STOP = """
-label=label=io.podman.compose.project=$1
+# Kills the containers of a project ($4).
+_KILL = """
+label=label=io.podman.compose.project=$4
 podman ps --all --quiet --filter "$label" | xargs --no-run-if-empty podman rm --force --time 0
+"""
+_REMOVE_NETWORKS = """
+podman network ls --quiet --filter "$label" | xargs --no-run-if-empty podman network rm --force
+"""
+_UNMOUNT = """
 unmount() {
   for _ in {1..50}; do
     mountpoint --quiet "$1" || return 0
@@ -54,49 +59,43 @@ unmount() {
   done
   umount --lazy "$1"
 }
-unmount "$2"
 """
-# Removes all that a host leaves, that of one that was killed too; a loop device goes with its mount.
+# Removes a disk ($1) and what holds it ($2); a loop device goes with its mount.
 _CLEAN = f"""
-{_STOP}
-podman network ls --quiet --filter "$label" | xargs --no-run-if-empty podman network rm --force
-unmount "$3"
-rm -rf --one-file-system "$2" "$3" "$3.img"
+{_UNMOUNT}
+unmount "$1"
+unmount "$2"
+rm -rf --one-file-system "$1" "$2" "$3"
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """A stack and the disk that its data lies on."""
+class Disk:
+    """A disk: where it is mounted, and its kind (ext4 or xfs)."""
 
-    stack: Stack
+    folder: Path
     kind: str
-
-    @property
-    def folder(self) -> Path:
-        """Where the disk is mounted."""
-        return self.stack.podman_settings.data_dir
 
     @property
     def store(self) -> Path:
         """What holds the disk's file and its clones."""
-        return _store(self.folder)
+        return self.folder.with_name(self.folder.name + "-disk")
 
     @property
-    def _disk(self) -> Path:
+    def _file(self) -> Path:
         return self.store / "disk.img"
 
-    def make_disk(self) -> None:
+    def make(self) -> None:
         """Make an empty file system, and mount it."""
-        with self._disk.open("wb") as file:
+        with self._file.open("wb") as file:
             file.truncate(SIZE_BYTES)
-        _run(*_MAKE[self.kind], str(self._disk))
-        self.mount(self._disk)
+        _run(*_MAKE[self.kind], str(self._file))
+        self.mount(self._file)
 
     def cut(self, name: str) -> Path:
         """Keep the disk as it is at this moment."""
         image = self.store / f"{name}.img"
-        _run("cp", "--reflink=always", str(self._disk), str(image))
+        _run("cp", "--reflink=always", str(self._file), str(image))
         return image
 
     def mount(self, image: Path) -> None:
@@ -108,18 +107,34 @@ class Host:
             # Busy, it goes when it is unmounted.
             _run("losetup", "--detach", device)
 
+    def unmount(self) -> None:
+        """Unmount it, whatever still ends there."""
+        _run("bash", "-c", f'{_UNMOUNT}\nunmount "$1"', "bash", str(self.folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The Podman form, and the disk that its data lies on."""
+
+    stack: Stack
+    disk: Disk
+
+    def mount(self, image: Path) -> None:
+        """Mount a disk of its."""
+        self.disk.mount(image)
+
+    def cut(self, name: str) -> Path:
+        """Keep the disk as it is at this moment."""
+        return self.disk.cut(name)
+
     def up(self) -> None:
         """Start the stack as an operator, or the host, does."""
         make("up", self.stack.podman_settings.env_file)
 
     def go_down(self) -> None:
         """Kill what runs, and unmount."""
-        settings = self.stack.podman_settings
-        _run("bash", "-c", _STOP, "bash", settings.project, str(self.folder))
-
-
-def _store(folder: Path) -> Path:
-    return folder.with_name(folder.name + "-disk")
+        _run("bash", "-c", _KILL, "bash", "", "", "", self.stack.podman_settings.project)
+        self.disk.unmount()
 
 
 def _run(*argv: str) -> str:
@@ -129,36 +144,47 @@ def _run(*argv: str) -> str:
 
 
 @contextmanager
-def host(kind: str) -> Iterator[Host]:
-    """Provide a stack that is not started yet, on an empty disk (ext4 or xfs).
+def disk(
+    kind: str, folder: Path, *, first: str = "", last: str = "", word: str = ""
+) -> Iterator[Disk]:
+    """Provide an empty disk (ext4 or xfs), mounted.
 
     What is made goes by the hand of a process of its own, which notices when this one ends,
-    however that comes.
+    however that comes; before and after it does what `first` and `last` say of `word` ($4).
     """
-    env_file = temporary_copy(TESTS / "stack.env", **SETTINGS)
-    folder = Path(SETTINGS["DATA_DIR"])
-    store = _store(folder)
-    argv = ["bash", "-c", _CLEAN, "bash", SETTINGS["PROJECT"], str(folder), str(store)]
-    _run(*argv)
+    made = Disk(folder, kind)
+    outer = made.store.with_name(made.store.name + ".img")
+    clean = f"{first}\n{_CLEAN}\n{last}"
+    words = [str(folder), str(made.store), str(outer), word]
+    _run("bash", "-c", clean, "bash", *words)
     guard = subprocess.Popen(
-        ["/usr/bin/bash", "-c", f"cat >/dev/null\n{_CLEAN}", *argv[3:]],
+        ["/usr/bin/bash", "-c", f"cat >/dev/null\n{clean}", "bash", *words],
         stdin=subprocess.PIPE,
         start_new_session=True,
         env=environment(),
     )
     try:
         folder.mkdir()
-        store.mkdir()
-        outer = store.with_name(store.name + ".img")
+        made.store.mkdir()
         with outer.open("wb") as file:
             file.truncate(OUTER_BYTES)
         _run("mkfs.xfs", "-q", "-m", "reflink=1", str(outer))
-        _run("mount", "-o", "loop", str(outer), str(store))
-        made = Host(from_env_file(env_file), kind)
-        made.make_disk()
+        _run("mount", "-o", "loop", str(outer), str(made.store))
+        made.make()
         yield made
     finally:
         guard.communicate()
-        env_file.unlink()
     assert guard.returncode == 0
     assert not os.path.lexists(folder)
+
+
+@contextmanager
+def host(kind: str) -> Iterator[Host]:
+    """Provide the Podman form, not started yet, on an empty disk (ext4 or xfs)."""
+    env_file = temporary_copy(TESTS / "stack.env", **SETTINGS)
+    try:
+        folder, project = Path(SETTINGS["DATA_DIR"]), SETTINGS["PROJECT"]
+        with disk(kind, folder, first=_KILL, last=_REMOVE_NETWORKS, word=project) as made:
+            yield Host(from_env_file(env_file), made)
+    finally:
+        env_file.unlink()

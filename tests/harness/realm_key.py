@@ -22,7 +22,7 @@ BESIDE, INSTEAD = 50, 200
 
 def master_token(stack: Stack) -> str:
     """Return a token of the realm master: its reconciler's."""
-    secret = stack.podman_settings.data_dir / "secrets" / "realm.realm_reconciler_secret"
+    secret = stack.data_dir / "secrets" / "realm.realm_reconciler_secret"
     master = f"{backend_url(stack, 'keycloak')}/auth/realms/master"
     with stack.session() as session:
         answer = session.post(

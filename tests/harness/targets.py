@@ -164,13 +164,13 @@ class Backup:
     @property
     def folder(self) -> Path:
         """Its secrets."""
-        return self.stack.podman_settings.data_dir / "backup" / f"secrets-{self.server.kind}"
+        return self.stack.data_dir / "backup" / f"secrets-{self.server.kind}"
 
     def prepare(self) -> None:
         """Give it its secrets."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        secret = self.stack.podman_settings.data_dir / "secrets"
+        secret = self.stack.data_dir / "secrets"
         for name in ("backup_key", "keycloak_pgpass", "orthanc_pgpass"):
             self.give(name, (secret / f"backup.{name}").read_text())
         self.give("backup_ca", self.server.ca)

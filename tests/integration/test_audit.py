@@ -14,7 +14,6 @@ from harness.dicomweb import Reader
 from harness.drop import drop_files
 from harness.people import endpoint, form_action, open_login_form, service_token
 from harness.phantom import Identity, ct
-from harness.stack import make
 from harness.wait import wait_until
 from stack.shell import podman
 
@@ -38,7 +37,7 @@ class Audit:
 
     def text(self) -> str:
         """Return every file of records."""
-        folder = self.stack.podman_settings.data_dir / "audit" / "access"
+        folder = self.stack.data_dir / "audit" / "access"
         return "".join(path.read_text() for path in sorted(folder.glob("*.jsonl")))
 
     def of(self, **wanted: object) -> Records:
@@ -194,7 +193,7 @@ def test_an_auditor_that_was_killed_catches_up(
 
 def test_no_patient_is_named(audit: Audit, stack: Stack, study: Study) -> None:
     audit.wait(study_instance_uid=study.uid)
-    spool = stack.podman_settings.data_dir / "audit" / "spool"
+    spool = stack.data_dir / "audit" / "spool"
     waiting = "".join(path.read_text() for path in spool.iterdir())
     assert study.uid in waiting, "what was read is there to be searched"
     for text in (audit.text(), waiting):
@@ -203,7 +202,7 @@ def test_no_patient_is_named(audit: Audit, stack: Stack, study: Study) -> None:
 
 def test_no_token_is_written(audit: Audit, stack: Stack, people: People) -> None:
     head, claims, signature = people.token("physician-a").split(".")
-    spool = stack.podman_settings.data_dir / "audit" / "spool"
+    spool = stack.data_dir / "audit" / "spool"
     waiting = "".join(path.read_text() for path in spool.iterdir())
     assert '"claims":"ey' in waiting
     for text in (audit.text(), waiting):
@@ -213,7 +212,7 @@ def test_no_token_is_written(audit: Audit, stack: Stack, people: People) -> None
 
 
 def report(stack: Stack, **words: str) -> str:
-    return make("access-report", stack.podman_settings.env_file, **words)
+    return stack.operate("access-report", **words)
 
 
 def test_the_report_says_who_looked_at_a_study(
@@ -244,7 +243,7 @@ def test_the_report_says_what_a_person_looked_at(
 
 
 def test_the_audit_is_whole(stack: Stack) -> None:
-    assert "whole" in make("audit-check", stack.podman_settings.env_file)
+    assert "whole" in stack.operate("audit-check")
 
 
 def test_the_auditors_account_reads_events_and_nothing_else(stack: Stack) -> None:
@@ -272,7 +271,7 @@ def test_the_auditors_account_reads_events_and_nothing_else(stack: Stack) -> Non
 
 
 def test_nobody_but_the_auditor_writes_or_reads_the_records(stack: Stack) -> None:
-    folder = stack.podman_settings.data_dir / "audit" / "access"
+    folder = stack.data_dir / "audit" / "access"
     owner = folder.stat()
     assert (owner.st_uid, owner.st_mode & 0o777) == (7112, 0o700)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,9 @@ from harness.drop import drop_files
 from harness.own_importer import backend_url
 from harness.people import service_token
 from harness.phantom import ct
-from harness.stack import TOP, make
 from harness.wait import wait_until
 from stack import health
-from stack.shell import environment, podman
+from stack.shell import podman
 from unit.importer.commanding import KILLED
 
 if TYPE_CHECKING:
@@ -59,19 +57,6 @@ def physician(stack: Stack, people: People) -> Reader:
     return Reader(stack, people.token(PHYSICIAN, fresh=True))
 
 
-def run(stack: Stack, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a target of the Makefile whose exit status the test judges."""
-    words = [f"ENV={stack.podman_settings.env_file}", *(f"{k}={v}" for k, v in variables.items())]
-    return subprocess.run(
-        ["/usr/bin/make", "-s", "-C", str(TOP), target, *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment(),
-    )
-
-
 def lose(stack: Stack, *sop_uids: str) -> None:
     """Remove images from the archive behind the importer's back."""
     done = stack.exec("importer", "python3", "-c", LOSE, *sop_uids)
@@ -95,15 +80,13 @@ def brighter(content: bytes) -> bytes:
 
 def stored_files(stack: Stack, *, dicom: bool) -> list[Path]:
     """Return the images on the archive's disk, or what else lies there: its caches of metadata."""
-    files = (stack.podman_settings.data_dir / "dicom").rglob("*")
+    files = (stack.data_dir / "dicom").rglob("*")
     return [p for p in files if p.is_file() and (p.read_bytes()[128:132] == b"DICM") is dicom]
 
 
 def stored_file(stack: Stack, uid: str) -> Path:
     """Return where the archive's disk holds an image."""
-    files = [
-        path for path in (stack.podman_settings.data_dir / "dicom").rglob("*") if path.is_file()
-    ]
+    files = [path for path in (stack.data_dir / "dicom").rglob("*") if path.is_file()]
     wanted = uid.encode()
     (found,) = [
         path
@@ -126,7 +109,7 @@ def forget_cache(stack: Stack) -> None:
 
 def audited(stack: Stack) -> list[dict[str, Any]]:
     """Return what the audit tells of imports."""
-    lines = (stack.podman_settings.data_dir / "audit/importer/import.jsonl").read_text()
+    lines = (stack.data_dir / "audit/importer/import.jsonl").read_text()
     return [json.loads(line) for line in lines.splitlines()]
 
 
@@ -166,26 +149,25 @@ def study(stack: Stack, physician: Reader) -> Study:
 def test_verify_finds_what_the_archive_lost_and_replay_brings_it_back(
     stack: Stack, physician: Reader, study: Study
 ) -> None:
-    assert run(stack, "verify", CLINIC=CLINIC).returncode == 0
+    assert stack.attempt("verify", CLINIC=CLINIC).returncode == 0
     before = pixels(physician, study)
     lost = sop_uid(study.files["CT0001.dcm"])
     lose(stack, lost)
-    found = run(stack, "verify", CLINIC=CLINIC)
+    found = stack.attempt("verify", CLINIC=CLINIC)
     assert found.returncode != 0
     assert f"study {study.uid}, image {lost} is not in the archive" in found.stdout
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    said = make("replay", stack.podman_settings.env_file, SINCE=today, CLINIC=CLINIC)
+    said = stack.operate("replay", SINCE=today, CLINIC=CLINIC)
     assert f"{CLINIC}: 1 stored, " in said
     assert ", 0 failed." in said
     assert pixels(physician, study) == before
-    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
 
 
 @pytest.mark.parametrize("command", ["replay", "verify"])
 def test_what_the_archives_disk_lost_is_stored_anew(
     stack: Stack, physician: Reader, study: Study, command: str
 ) -> None:
-    env_file = stack.podman_settings.env_file
     before_count = sum(r["status"] == "repaired" for r in audited(stack))
     uids = [sop_uid(study.files[name]) for name in ("CT0001.dcm", "CT0002.dcm")]
     before = [pixels(physician, study, number) for number in range(2)]
@@ -198,7 +180,7 @@ def test_what_the_archives_disk_lost_is_stored_anew(
         path.unlink()
     stored_file(stack, uids[1]).write_bytes(wholes[1][:-1] + bytes([wholes[1][-1] ^ 1]))
     forget_cache(stack)
-    found = run(stack, "verify", CLINIC=CLINIC)
+    found = stack.attempt("verify", CLINIC=CLINIC)
     assert found.returncode != 0
     for uid, kind in zip(uids, ("is gone from", "has other bytes on"), strict=True):
         (line,) = [x for x in found.stdout.splitlines() if f"study {study.uid}, image {uid}," in x]
@@ -208,19 +190,19 @@ def test_what_the_archives_disk_lost_is_stored_anew(
         pixels(physician, study)
     if command == "replay":
         today = f"{datetime.now(UTC):%Y-%m-%d}"
-        said = make("replay", env_file, SINCE=today, CLINIC=CLINIC)
+        said = stack.operate("replay", SINCE=today, CLINIC=CLINIC)
         assert f"{CLINIC}: 0 stored, 2 repaired, " in said
         assert ", 0 failed." in said
     else:
-        said = make("verify", env_file, CLINIC=CLINIC, REPAIR="1", WHO="an-operator")
+        said = stack.operate("verify", CLINIC=CLINIC, REPAIR="1", WHO="an-operator")
         assert " repaired; 0 differences." in said
     forget_cache(stack)
     assert body_parts(physician, study) == ["JAW", "JAW"]
     assert [pixels(physician, study, number) for number in range(2)] == before
     assert [stored_file(stack, uid).read_bytes() for uid in uids] == wholes
     # Caches of other studies went as well, which only verify looks after.
-    make("verify", env_file, CLINIC=CLINIC, REPAIR="1")
-    assert " 0 differences." in make("verify", env_file, CLINIC=CLINIC)
+    stack.operate("verify", CLINIC=CLINIC, REPAIR="1")
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
     repaired = [r["instances"] for r in audited(stack) if r["status"] == "repaired"]
     assert sum(repaired[before_count:]) == 2
 
@@ -231,9 +213,9 @@ def test_replace_lets_the_physician_read_the_other_version(
     failed, wanted = another_version(stack, study)
     assert pixels(physician, study) != wanted
     assert body_parts(physician, study) == ["JAW", "JAW"]
-    explained = make("explain", stack.podman_settings.env_file, F=str(failed))
+    explained = stack.operate("explain", F=str(failed))
     assert "The archive holds another version of this image" in explained
-    make("replace", stack.podman_settings.env_file, F=str(failed), WHO="an-operator")
+    stack.operate("replace", F=str(failed), WHO="an-operator")
     assert pixels(physician, study) == wanted
     assert body_parts(physician, study) == ["HEAD", "JAW"]
     assert not failed.exists()
@@ -243,7 +225,7 @@ def test_replace_lets_the_physician_read_the_other_version(
         if r["status"] == "replaced" and r["study_instance_uid"] == study.uid
     ]
     assert record["who"]["operator"] == "an-operator"
-    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
 
 
 def corrected(stack: Stack, study: Study) -> Path:
@@ -271,16 +253,16 @@ def test_a_study_under_a_corrected_patient_id_takes_the_place_of_the_old_one(
 ) -> None:
     failed = corrected(stack, study)
     (failed / "CT0001.dcm").rename(failed.parent / "aside.dcm")
-    assert run(stack, "replace", F=str(failed), WHO="x").returncode != 0
+    assert stack.attempt("replace", F=str(failed), WHO="x").returncode != 0
     assert patients(physician, study) == ["PHANTOM-1"] * 2
     (failed.parent / "aside.dcm").rename(failed / "CT0001.dcm")
     before = pixels(physician, study)
-    make("replace", stack.podman_settings.env_file, F=str(failed), WHO="an-operator")
+    stack.operate("replace", F=str(failed), WHO="an-operator")
     assert patients(physician, study) == ["CORRECTED-1"] * 2
     assert pixels(physician, study) == before
     assert study.uid in physician.study_uids()
     assert not list(failed.glob("*"))
-    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
 
 
 @pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
@@ -296,7 +278,7 @@ def test_a_study_that_was_to_change_hands_and_was_killed_does_so(
     (stack.inbox(CLINIC) / "wake.part").unlink()
     wait_until(lambda: not list(failed.glob("*")), 60, "the importer finishes it", stack.logs)
     assert patients(physician, study) == ["CORRECTED-1"] * 2
-    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
 
 
 @pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
@@ -319,7 +301,7 @@ def test_a_replacement_that_is_killed_is_finished_by_the_importer(
     )
     assert pixels(physician, study) == wanted
     assert not failed.exists()
-    assert " 0 differences." in make("verify", stack.podman_settings.env_file, CLINIC=CLINIC)
+    assert " 0 differences." in stack.operate("verify", CLINIC=CLINIC)
 
 
 def test_retry_imports_what_failed_once_its_cause_is_gone(
@@ -328,12 +310,12 @@ def test_retry_imports_what_failed_once_its_cause_is_gone(
     failed, wanted = another_version(stack, study)
     lose(stack, sop_uid(failed.read_bytes()))
     folder = stack.inbox(CLINIC) / failed.parent.name
-    said = make("retry", stack.podman_settings.env_file, F=str(failed))
+    said = stack.operate("retry", F=str(failed))
     assert "1 put back, 0 left." in said
     wait_until(lambda: not list(folder.glob("*.dcm")), 60, "it is filed away", stack.logs)
     assert not failed.exists()
     assert pixels(physician, study) == wanted
-    explained = make("explain", stack.podman_settings.env_file, F=str(failed))
+    explained = stack.operate("explain", F=str(failed))
     assert "success; filed as /processed/" in explained
 
 
@@ -341,7 +323,7 @@ def test_retry_by_clinic_leaves_what_can_only_fail_again(stack: Stack, physician
     assert physician.token
     outcome = drop_files(stack, CLINIC, {"note 'x'.txt": b"hello"})
     (failed,) = outcome.failed.values()
-    found = run(stack, "retry", CLINIC=CLINIC)
+    found = stack.attempt("retry", CLINIC=CLINIC)
     assert found.returncode != 0
     assert f"{failed.name}: not_dicom, which trying again does not change; left." in found.stdout
     assert failed.exists()

@@ -21,7 +21,7 @@ OAUTH = "GF_AUTH_GENERIC_OAUTH_"
 @pytest.fixture(scope="module")
 def grafana(stack: Stack) -> dict[str, str]:
     """Provide Grafana's settings of this kind, with what it takes from its environment and its files put in."""
-    secret = stack.podman_settings.data_dir / "secrets" / "grafana.grafana_secret"
+    secret = stack.data_dir / "secrets" / "grafana.grafana_secret"
     return {
         key.removeprefix(OAUTH): value.replace("$__env{PUBLIC_URL}", stack.url).replace(
             "$__file{/run/secrets/grafana_secret}", secret.read_text()

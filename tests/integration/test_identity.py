@@ -52,7 +52,7 @@ def query(answer: requests.Response) -> dict[str, list[str]]:
 
 
 def secret(stack: Stack, name: str) -> str:
-    return (stack.podman_settings.data_dir / "secrets" / f"realm.{name}").read_text()
+    return (stack.data_dir / "secrets" / f"realm.{name}").read_text()
 
 
 @pytest.mark.parametrize(

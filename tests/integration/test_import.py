@@ -153,7 +153,7 @@ def test_every_failure_has_a_reason_for_people(sorted_mess: Mess) -> None:
 
 def test_each_file_is_in_one_audit_record_and_no_patient_is(sorted_mess: Mess) -> None:
     stack = sorted_mess.reader.stack
-    path = stack.podman_settings.data_dir / "audit" / "importer" / "import.jsonl"
+    path = stack.data_dir / "audit" / "importer" / "import.jsonl"
 
     def records() -> list[dict[str, object]]:
         found = [json.loads(line) for line in path.read_text().splitlines()]

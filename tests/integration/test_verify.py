@@ -83,7 +83,7 @@ def original(stack: Stack, study: Study, uid: str) -> Path:
 
 def inside(stack: Stack, path: Path) -> str:
     """Return what the importer calls a file of the archive's disk."""
-    return f"/dicom/{path.relative_to(stack.podman_settings.data_dir / 'dicom')}"
+    return f"/dicom/{path.relative_to(stack.data_dir / 'dicom')}"
 
 
 def test_an_archive_that_is_as_it_should_be_is_said_to_be(stack: Stack, study: Study) -> None:
@@ -159,7 +159,7 @@ def test_what_happened_to_files_and_rows_is_found_and_mended(
     _, told, _ = found(stack)
     assert inside(stack, forgotten) in {one["file"] for one in told if one["kind"] == "leftover"}
     found(stack, REPAIR="1")
-    aside = stack.podman_settings.data_dir / "dicom" / ".quarantine" / forgotten.name
+    aside = stack.data_dir / "dicom" / ".quarantine" / forgotten.name
     assert (forgotten.exists(), aside.read_bytes()) == (False, wholes[unlisted])
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_nothing_lists_is_left_alone_while_new_and_then_moved_aside(
     stack: Stack, study: Study
 ) -> None:
     assert study.files
-    storage = stack.podman_settings.data_dir / "dicom"
+    storage = stack.data_dir / "dicom"
     name = str(uuid.uuid4())
     orphan = storage / name[:2] / name[2:4] / name
     orphan.parent.mkdir(parents=True, exist_ok=True)

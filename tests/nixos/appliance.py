@@ -1,4 +1,4 @@
-"""The NixOS form's units under systemd, in a container with a network of its own, on the root that the bridge fills."""
+"""The NixOS form's system under systemd: a machine of its own in a folder, with a network of its own."""
 
 from __future__ import annotations
 
@@ -6,67 +6,114 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.nix import store_on_host
+from harness import stack as stacks
 from harness.wait import wait_until
-from nixos.bridge import Bridge, fill
-from nixos.derivations import texts
-from stack import images
 from stack.certificate import ensure_certificate
-from stack.images import IMAGES, Image
-from stack.settings import TOP, load
-from stack.shell import attempt, podman, run
+from stack.settings import load
+from stack.shell import attempt, run
 
 if TYPE_CHECKING:
-    from harness.nix import Nix
+    from collections.abc import Iterator
 
-RECIPE = TOP / "nixos-tests" / "bridge"
-PROGRAMS = Image(
-    "nixos-bridge", "base-testing", RECIPE / "Containerfile", RECIPE, (RECIPE / "Containerfile",)
-)
-EVALUATE = "import /repo/nixos-tests/bridge/evaluate.nix {nixpkgs = /nixpkgs;}"
+    from harness.stack import Stack
+    from nixos.bridge import System
+
 START_TIMEOUT_S = 300
+# What Debian's libraries and programs look for.
+KEPT_OF_ETC = (
+    *("alternatives", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
+    *("python3", "ssl"),
+)
+LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+# Debian's own units, and what it would have made at a start.
+HIDDEN = ("systemd/system", "sysctl.d", "sysusers.d", "tmpfiles.d")
+PROGRAMS = "/run/current-system/sw/bin"
 
 
 @dataclass(slots=True)
 class Appliance:
-    """A booted root: its folder, what was evaluated, and the process that holds it."""
+    """A machine: its folder, what it runs, the name of its network, and the process that holds it."""
 
-    root: Path
-    report: dict[str, object]
-    authority: Path
+    system: System
+    folder: Path
+    network: str
     nspawn: subprocess.Popen[bytes] | None = None
+    boot_s: float = 0.0
+
+    @property
+    def root(self) -> Path:
+        """Its root directory."""
+        return self.folder / "root"
+
+    @property
+    def data(self) -> Path:
+        """Its data."""
+        return self.root / "srv" / "dicom-stack"
+
+    @property
+    def stack(self) -> Stack:
+        """It, as the acceptance suite sees it; for who is in its network."""
+        control = f"{self.folder / 'enter'} dicom-stack"
+        authority = self.folder / "tls" / "tls" / "ca.crt"
+        return stacks.attach("https://localhost", control, str(self.data / "files"), str(authority))
 
     def start(self) -> None:
-        """Boot it."""
-        # The manager of Debian testing knows no other control groups.
-        env = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
-        self.nspawn = subprocess.Popen(
-            [
-                *(
-                    "systemd-nspawn",
-                    "--quiet",
-                    "--directory",
-                    str(self.root),
-                    "--machine=dicom-appliance",
-                ),
-                *("--private-network", "--register=no", "--keep-unit", "--console=pipe", "--boot"),
-            ],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(
-            lambda: self.run("systemctl", "is-system-running").stdout.strip() != "",
-            60,
-            "systemd answers",
-        )
+        """Boot it, and wait until all of it runs."""
+        began_s = time.monotonic()
+        binds = {
+            self.system.store: "/nix/store",
+            self.system.usr: "/usr",
+            self.system.keycloak: "/opt/keycloak",
+            self.system.viewer: "/opt/ohif",
+        }
+        with (self.folder / "console").open("ab") as console:
+            self.nspawn = subprocess.Popen(
+                [
+                    # It ends with these tests, however they end.
+                    *("setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet"),
+                    *(f"--directory={self.root}", f"--machine={self.network}"),
+                    f"--network-namespace-path=/run/netns/{self.network}",
+                    *("--register=no", "--keep-unit", "--console=pipe"),
+                    *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
+                    *(f"--tmpfs=/usr/lib/{name}:mode=0755" for name in HIDDEN),
+                    f"{self.system.path}/toplevel/init",
+                ],
+                # The manager of Debian testing knows no other control groups.
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+            )
+        wait_until(self._answers, 90, "systemd answers", self.console)
+        self.wait_running()
+        self.boot_s = time.monotonic() - began_s
+
+    def _answers(self) -> bool:
+        assert self.nspawn
+        assert self.nspawn.poll() is None, self.console()
+        pid = self.nspawn.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if not children:
+            return False
+        words = f"nsenter --target={children[0]} -m -u -i -n -p -C -r -w"
+        path = f"env PATH={PROGRAMS}:/usr/bin:/usr/sbin"
+        enter = self.folder / "enter"
+        enter.write_text(f'#!/bin/sh\nexec {words} {path} "$@"\n')
+        enter.chmod(0o755)
+        return self.run("systemctl", "is-system-running").stdout.strip() != ""
+
+    def console(self) -> str:
+        """Return the end of what it said."""
+        return (self.folder / "console").read_text(errors="replace")[-4000:]
 
     def stop(self) -> None:
         """Shut it down as a reboot would."""
@@ -75,130 +122,146 @@ class Appliance:
         self.nspawn.wait(timeout=120)
         self.nspawn = None
 
-    @property
-    def leader(self) -> int:
-        """Process id of its systemd, as seen here."""
-        assert self.nspawn
-        children = (
-            Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
-        )
-        return int(children[0])
+    def kill(self) -> None:
+        """End every process of it at once, if it runs."""
+        if self.nspawn:
+            first = Path(f"/proc/{self.leader}") if self.nspawn.poll() is None else None
+            self.nspawn.kill()
+            self.nspawn.wait()
+            self.nspawn = None
+            wait_until(lambda: not (first and first.exists()), 30, "every process has ended")
 
     def inside(self, *argv: str) -> list[str]:
         """Return the command that runs a program in it."""
-        return [
-            "nsenter",
-            f"--target={self.leader}",
-            "-m",
-            "-u",
-            "-i",
-            "-n",
-            "-p",
-            "-C",
-            "-r",
-            "-w",
-            *argv,
-        ]
+        return [str(self.folder / "enter"), *argv]
 
     def beside(self, *argv: str) -> list[str]:
         """Return the command that runs a program of this host in its network."""
-        return ["nsenter", f"--target={self.leader}", "-n", *argv]
+        return ["nsenter", f"--net=/run/netns/{self.network}", *argv]
 
-    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a program in it."""
+    @contextmanager
+    def beside_it(self) -> Iterator[None]:
+        """Be in its network for a while."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
-            return attempt(self.inside(*argv), timeout_s=120)
-        except (IndexError, OSError):
-            return subprocess.CompletedProcess(argv, 1, "", "it is not there yet")
+            with Path(f"/run/netns/{self.network}").open("rb") as there:
+                os.setns(there.fileno(), os.CLONE_NEWNET)
+            yield
+        finally:
+            os.setns(home, os.CLONE_NEWNET)
+            os.close(home)
 
-    def state(self) -> dict[str, str]:
-        """Return each unit's state."""
-        shown = self.run("systemctl", "show", "--property=Id,ActiveState", *self.units)
-        blocks = [
-            dict(re.findall(r"^(\w+)=(.*)$", b, re.MULTILINE)) for b in shown.stdout.split("\n\n")
-        ]
-        return {b["Id"]: b["ActiveState"] for b in blocks if "Id" in b}
+    def run(self, *argv: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a program in it."""
+        return attempt(self.inside(*argv), timeout_s=timeout_s)
+
+    def work(self, *argv: str, timeout_s: float = 120) -> str:
+        """Run a program in it and expect that all is well; returns what it said."""
+        done = self.run(*argv, timeout_s=timeout_s)
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}\n{self.logs()}"
+        return done.stdout + done.stderr
 
     @property
     def units(self) -> list[str]:
-        """Names of the units of the stack."""
-        found = self.report["units"]
-        assert isinstance(found, list)
-        return [str(name) for name in found]
+        """Names of the units of the stack that last."""
+        return self.system.strings("units")
+
+    def show(self, key: str) -> dict[str, str]:
+        """Return a property of each unit of the stack."""
+        shown = self.run("systemctl", "show", f"--property=Id,{key}", *self.units)
+        blocks = [
+            dict(re.findall(r"^(\w+)=(.*)$", b, re.MULTILINE)) for b in shown.stdout.split("\n\n")
+        ]
+        return {b["Id"]: b[key] for b in blocks if "Id" in b}
 
     def wait_running(self) -> None:
         """Wait until every unit is active."""
 
         def waiting() -> dict[str, str]:
-            state = self.state()
+            state = self.show("ActiveState")
             return {u: state.get(u, "?") for u in self.units if state.get(u) != "active"}
 
         wait_until(lambda: not waiting(), START_TIMEOUT_S, "every unit is active", self.logs)
 
+    def memory_mb(self) -> int:
+        """Return what its processes take, each page of memory counted once."""
+        space = Path(f"/proc/{self.leader}/ns/pid").readlink()
+        total = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if (folder / "ns" / "pid").readlink() == space:
+                    found = re.search(
+                        r"^Pss: +(\d+)", (folder / "smaps_rollup").read_text(), re.MULTILINE
+                    )
+                    total += int(found[1]) if found else 0
+            except OSError:  # It has ended meanwhile.
+                continue
+        return total // 1024
+
+    @property
+    def leader(self) -> int:
+        """Process id of its systemd, as seen here."""
+        assert self.nspawn
+        pid = self.nspawn.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
     def logs(self) -> str:
         """Return the units' states and the end of the journal."""
         tail = self.run("journalctl", "--no-pager", "--priority=warning", "--lines=40").stdout
-        return f"{self.state()}\n{tail}"
+        return f"{self.show('ActiveState')}\n{tail}"
 
 
-def build(nix: Nix, folder: Path) -> Appliance:
-    """Evaluate the appliance and make its root in a folder: an overlay over the programs' image."""
-    report = nix.evaluate(EVALUATE)
-    assert isinstance(report, dict)
-    tags = images.build("", (*IMAGES, PROGRAMS))
-    lower = podman("image", "mount", tags[PROGRAMS.name]).strip()
-    for name in ("upper", "work", "root", "built", "tls"):
-        (folder / name).mkdir()
-    root = folder / "root"
-    layers = f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work"
-    run(["mount", "-t", "overlay", "overlay", "-o", layers, str(root)])
-    made = Appliance(root, report, folder / "tls" / "tls" / "ca.crt")
-    try:
-        _fill(made, nix, tags, folder)
-    except BaseException:
-        remove(made)
-        raise
+def install(system: System, folder: Path, network: str = "") -> Appliance:
+    """Make a machine in an empty folder, as an installation of NixOS would, and a network for it."""
+    made = Appliance(system, folder, network or f"dicom-{secrets.token_hex(3)}")
+    root = made.root
+    for name in ("bin", "etc", "lib64", "mnt/backup", "nix/store", "usr", "var"):
+        (root / name).mkdir(parents=True)
+    for program in (system.usr / "bin").iterdir():
+        (root / "bin" / program.name).symlink_to(f"/usr/bin/{program.name}")
+    (root / "lib").symlink_to("usr/lib")
+    (root / "sbin").symlink_to("usr/sbin")
+    (root / "lib64" / "ld-linux-x86-64.so.2").symlink_to(f"/{LOADER}")
+    for name in KEPT_OF_ETC:
+        source, target = system.etc / name, root / "etc" / name
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy(source, target)
+    (root / "etc" / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
+    _certificate(root / "etc" / "tls", folder / "tls")
+    run(["ip", "netns", "add", made.network])
+    run(["ip", "-n", made.network, "link", "set", "lo", "up"])
     return made
 
 
-def _fill(made: Appliance, nix: Nix, tags: dict[str, str], folder: Path) -> None:
-    for image, path, name in (
-        ("keycloak", "opt/keycloak", "keycloak"),
-        ("nginx", "usr/share/ohif", "ohif"),
-        ("nginx", "etc/nginx/mime.types", "mime.types"),
-    ):
-        source = Path(podman("image", "mount", tags[image]).strip()) / path
-        (folder / "built" / name).symlink_to(source)
-    bridge = Bridge(
-        made.root,
-        texts(nix, str(made.report["toplevel"])),
-        lambda path: store_on_host() / path.removeprefix("/nix/"),
-    )
-    fill(bridge, made.report, folder / "built" / "keycloak", folder / "built" / "ohif")
-    _certificate(bridge, folder / "tls")
-    bridge.write("/etc/machine-id", f"{secrets.token_hex(16)}\n", 0o444)
-
-
-def _certificate(bridge: Bridge, folder: Path) -> None:
+def _certificate(target: Path, folder: Path) -> None:
+    folder.mkdir()
+    target.mkdir()
     with tempfile.NamedTemporaryFile("w", suffix=".env") as env:
         env.write(f"PUBLIC_URL=https://localhost\nDATA_DIR={folder}\n")
         env.flush()
         made = ensure_certificate(load(Path(env.name)))
     for name in ("server.crt", "server.key"):
         # For everyone: the users are made at the first start only.
-        bridge.write(f"/etc/tls/{name}", made.path.read_text())
+        (target / name).write_text(made.path.read_text())
 
 
 def remove(appliance: Appliance) -> None:
-    """End it and unmount its root."""
-    if appliance.nspawn:
-        appliance.nspawn.terminate()
+    """End it and take its network away; its folder stays."""
+    appliance.kill()
+    run(["ip", "netns", "delete", appliance.network])
+
+
+@contextmanager
+def machine(system: System) -> Iterator[Appliance]:
+    """Provide a machine on which nothing was started yet; afterwards nothing of it is left."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dicom-appliance-") as folder:
+        made = install(system, Path(folder))
         try:
-            appliance.nspawn.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            appliance.nspawn.kill()
-            appliance.nspawn.wait()
-    run(["umount", "--lazy", str(appliance.root)])
+            yield made
+        finally:
+            remove(made)
 
 
 def targets(appliance: Appliance) -> dict[str, str]:

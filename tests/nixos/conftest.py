@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 from harness.nix import store_on_host
 from nixos import appliance as appliances
+from nixos import bridge
 from nixos.derivations import requisites, texts
 from stack.settings import TOP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from subprocess import CompletedProcess
 
     from harness.nix import Nix
     from nixos.appliance import Appliance
+    from nixos.bridge import System
 
 # The value behind the example's secret: it must not be found in anything that an evaluation writes.
 CANARY = "canary-in-the-coal-mine"
@@ -102,20 +103,41 @@ def example(
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout)
     paths = requisites(nix, report["toplevel"])
-    named = texts(nix, report["toplevel"])
-    by_name = {path.split("/")[3].partition("-")[2]: text for path, text in named.items()}
     derivations = [path for path in paths if path.suffix == ".drv"]
-    return Example(report, derivations, [p for p in paths if p.suffix != ".drv"], by_name)
+    others = [path for path in paths if path.suffix != ".drv"]
+    return Example(report, derivations, others, texts(derivations))
 
 
 @pytest.fixture(scope="session")
-def appliance(nix: Nix) -> Iterator[Appliance]:
-    """Provide the appliance, booted, with every unit running."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="dicom-appliance-") as folder:
-        made = appliances.build(nix, Path(folder))
-        try:
-            made.start()
-            made.wait_running()
+def system(nix: Nix, say: Callable[[str], None]) -> System:
+    """Provide the whole system, built."""
+    built = bridge.build(nix)
+    say(f"The whole system was built over Debian's files in {built.build_s:.0f} s.")
+    for name in built.strings("absent"):
+        say(f"{name}.service does not run here: Debian has no such program.")
+    return built
+
+
+@pytest.fixture(scope="module")
+def appliance(system: System, say: Callable[[str], None]) -> Iterator[Appliance]:
+    """Provide a machine with every unit running; the tests are in its network."""
+    with appliances.machine(system) as made:
+        made.start()
+        say(f"It booted in {made.boot_s:.0f} s and takes {made.memory_mb()} MB of memory.")
+        with made.beside_it():
             yield made
-        finally:
-            appliances.remove(made)
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Provide what prints a line of the run's own report."""
+    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert reporter
+    assert capture
+
+    def line(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\n{text}")
+
+    return line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.nix import store_on_host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.nix import Nix
 
@@ -17,7 +17,6 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _VALUE = r'\("{name}","((?:[^"\\]|\\.)*)"\)'
 _TEXT = re.compile(_VALUE.format(name="text"))
 _OUTPUT = re.compile(_VALUE.format(name="out"))
-_BELOW = re.compile(_VALUE.format(name="destination"))
 
 
 def unescape(text: str) -> str:
@@ -33,15 +32,12 @@ def requisites(nix: Nix, derivation: str) -> list[Path]:
     return [store / Path(line).relative_to("/nix") for line in listed.stdout.split()]
 
 
-def texts(nix: Nix, derivation: str) -> Mapping[str, str]:
-    """Return every text that is generated for a derivation, by the path in the store that it gets."""
+def texts(paths: Iterable[Path]) -> Mapping[str, str]:
+    """Return every text that derivations generate, by its name in the store."""
     found = {}
-    for path in requisites(nix, derivation):
-        if path.suffix != ".drv":
-            continue
+    for path in paths:
         content = path.read_text(errors="replace")
         text, output = _TEXT.search(content), _OUTPUT.search(content)
         if text and output:
-            below = _BELOW.search(content)
-            found[output[1] + (below[1] if below else "")] = unescape(text[1])
+            found[Path(output[1]).name.partition("-")[2]] = unescape(text[1])
     return found

@@ -1,4 +1,4 @@
-"""The NixOS form's units, run by systemd with Debian's programs behind the store's paths: they work together."""
+"""The NixOS form's whole system, booted with Debian's programs behind the store's paths: all of it works together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from faults.end_state import Archive
+from faults.load import load
+from faults.test_all_killed import wanted
+from faults.whole_state import come_to_an_end, faults
 from harness.canaries import among, forms, processes
 from harness.wait import wait_until
 from nixos.appliance import targets
@@ -33,14 +37,23 @@ def test_every_unit_runs_with_its_restrictions(appliance: Appliance) -> None:
     assert {unit: exposure[unit] for unit in running if float(exposure[unit]) > MAX_EXPOSURE} == {}
 
 
-@pytest.mark.parametrize("name", ["grafana", "loki"])
-def test_what_debian_has_no_program_for_does_not_run_here(appliance: Appliance, name: str) -> None:
-    assert appliance.report["absent"] == ["grafana", "loki"]
-    assert f"{name}.service" not in appliance.units
-    # Its user, folder and door are there all the same.
-    folder = appliance.run("stat", "--format=%U %a", f"/srv/dicom-stack/{name}")
-    assert folder.stdout.strip() == f"{name} 700"
-    pytest.skip(f"{name}.service was not run: Debian has no such program")
+def test_what_debian_has_no_program_for_is_all_that_does_not_run(appliance: Appliance) -> None:
+    absent = appliance.system.strings("absent")
+    assert absent == ["grafana", "loki"]
+    for name in absent:
+        # Its user and folder are there all the same.
+        folder = appliance.run("stat", "--format=%U %a", f"/srv/dicom-stack/{name}")
+        assert folder.stdout.strip() == f"{name} 700"
+
+
+def test_every_program_that_a_unit_names_is_there(appliance: Appliance) -> None:
+    shown = appliance.work("sh", "-c", "cat /etc/systemd/system/*.service")
+    named = set(re.findall(r"^Exec\w+=[-+!@:|]*(/nix/store/\S+)", shown, re.MULTILINE))
+    for words in re.findall(r'^Environment="PATH=(\S+)"', shown, re.MULTILINE):
+        named |= {path for path in words.split(":") if path.endswith("/bin")}
+    assert len(named) > 50
+    missing = appliance.run("ls", "-d", *sorted(named)).stderr
+    assert missing == ""
 
 
 def test_systemd_hands_on_an_environment_file_as_it_is(appliance: Appliance) -> None:
@@ -54,7 +67,7 @@ def test_systemd_hands_on_an_environment_file_as_it_is(appliance: Appliance) -> 
 
 
 def test_a_service_sees_its_own_secrets_and_no_others(appliance: Appliance) -> None:
-    declared = appliance.report["secretFiles"]
+    declared = appliance.system.report["readers"]
     assert isinstance(declared, dict)
     seen = 0
     for reader in declared.values():
@@ -71,19 +84,8 @@ def test_a_service_sees_its_own_secrets_and_no_others(appliance: Appliance) -> N
     assert seen >= 4
 
 
-def started(appliance: Appliance) -> dict[str, str]:
-    """Return by what each unit of the stack that is active came to be so."""
-    shown = appliance.run("systemctl", "show", "--property=Id,InvocationID", *appliance.units)
-    blocks = [
-        dict(re.findall(r"^(\w+)=(.*)$", b, re.MULTILINE)) for b in shown.stdout.split("\n\n")
-    ]
-    found = {block["Id"]: block["InvocationID"] for block in blocks if "Id" in block}
-    assert found.keys() == set(appliance.units)
-    return found
-
-
 def secret(appliance: Appliance, name: str) -> str:
-    path = appliance.root / "srv" / "dicom-stack" / "secrets" / "values.json"
+    path = appliance.data / "secrets" / "values.json"
     return str(json.loads(path.read_text())[name])
 
 
@@ -142,9 +144,9 @@ def keycloak_takes(appliance: Appliance, where: str, client: str, given: str) ->
 def test_a_secret_is_rotated_by_one_command(
     appliance: Appliance, name: str, takes: Callable[[Appliance, str], bool], units: set[str]
 ) -> None:
-    before, old = started(appliance), secret(appliance, name)
+    before, old = appliance.show("InvocationID"), secret(appliance, name)
     assert takes(appliance, old)
-    done = appliance.run("/usr/local/bin/dicom-stack", "rotate", name)
+    done = appliance.run("dicom-stack", "rotate", name)
     assert done.returncode == 0, done.stdout + done.stderr
     appliance.wait_running()
     new = secret(appliance, name)
@@ -152,12 +154,13 @@ def test_a_secret_is_rotated_by_one_command(
     assert new not in done.stdout + done.stderr
     assert takes(appliance, new)
     assert not takes(appliance, old)
-    after = started(appliance)
+    after = appliance.show("InvocationID")
+    assert after.keys() == set(appliance.units)
     assert {u for u in after if after[u] != before[u]} == {f"{unit}.service" for unit in units}
 
 
 def test_no_secret_is_in_a_process_a_unit_or_the_journal(appliance: Appliance) -> None:
-    path = appliance.root / "srv" / "dicom-stack" / "secrets" / "values.json"
+    path = appliance.data / "secrets" / "values.json"
     wanted = forms(json.loads(path.read_text()), {"orthanc_api_secret": "orthanc-api"})
     told = [
         ("unit", appliance.run("systemctl", "show", *appliance.units).stdout.encode()),
@@ -189,23 +192,29 @@ def test_prometheus_finds_every_service(appliance: Appliance) -> None:
     wait_until(lambda: targets(appliance) == expected, 90, "every target is up", appliance.logs)
 
 
-def test_the_browser_suite_passes(appliance: Appliance) -> None:
-    control = " ".join(appliance.inside("/usr/local/bin/dicom-stack"))
+@pytest.mark.parametrize("part", ["e2e", "integration", "security"])
+def test_the_acceptance_suite_passes(
+    appliance: Appliance, part: str, say: Callable[[str], None]
+) -> None:
+    stack = appliance.stack
     done = attempt(
-        appliance.beside(
+        [
             *(sys.executable, "-B", "-m", "pytest", "-c", str(TOP / "tests" / "pytest.ini")),
-            *("--stack=https://localhost", f"--ca={appliance.authority}", f"--control={control}"),
-            *(f"--files={appliance.root}/srv/dicom-stack/files", str(TOP / "tests" / "e2e")),
-        ),
+            *(f"--stack={stack.url}", f"--ca={stack.ca_file}", f"--files={stack.files}"),
+            *(f"--control={' '.join(stack.control)}", str(TOP / "tests" / part)),
+        ],
         timeout_s=SUITE_TIMEOUT_S,
     )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    say(f"tests/{part} over TLS: {done.stdout.splitlines()[-1].strip('= ')}")
+    for line in re.findall(r"^SKIPPED (.*)$", done.stdout, re.MULTILINE):
+        say(f"skipped: {line}")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
 
 def test_what_the_browser_suite_viewed_is_in_the_audit(appliance: Appliance) -> None:
     def viewed() -> set[str]:
-        folder = appliance.root / "srv" / "dicom-stack" / "audit" / "access"
+        folder = appliance.data / "audit" / "access"
         lines = [
             line for path in folder.glob("*-*.jsonl") for line in path.read_text().splitlines()
         ]
@@ -213,13 +222,34 @@ def test_what_the_browser_suite_viewed_is_in_the_audit(appliance: Appliance) -> 
         return {r["study_instance_uid"] for r in records if r["status"] == "viewed"}
 
     study = min(wait_until(viewed, 30, "a view is recorded", appliance.logs))
-    command = ("/usr/local/bin/dicom-stack", "access-report", "--study", study)
+    command = ("dicom-stack", "access-report", "--study", study)
     shown = appliance.run(*command)
     assert re.search(
         rf" DICOM Instances Accessed +{study} .* viewed$", shown.stdout, re.MULTILINE
     ), f"{shown.stdout}\n{shown.stderr}"
-    whole = appliance.run("/usr/local/bin/dicom-stack", "audit-check")
+    whole = appliance.run("dicom-stack", "audit-check")
     assert "The audit is whole." in whole.stdout, whole.stderr
+
+
+def test_another_configuration_is_switched_to_while_work_goes_on(
+    appliance: Appliance, say: Callable[[str], None]
+) -> None:
+    before = appliance.show("InvocationID")
+    under = load(appliance.stack)
+    with under.running():
+        under.await_progress()
+        program = f"{appliance.system.path}/changed/bin/switch-to-configuration"
+        said = appliance.work(program, "switch", timeout_s=300)
+        under.await_progress()
+    appliance.wait_running()
+    come_to_an_end(under)
+    after = appliance.show("InvocationID")
+    assert {unit for unit in before if after[unit] != before[unit]} == {"dicom-importer.service"}
+    shown = appliance.work("systemctl", "show", "--property=Environment", "dicom-importer.service")
+    assert "PROCESSED_RETENTION_DAYS=90" in shown
+    again = sum(one.attempts > 1 for one in under.deliveries)
+    say(f"A switch under load: {len(under.deliveries)} uploads ({again} sent again)\n{said}")
+    assert faults(under, wanted(under), Archive(appliance.stack)) == []
 
 
 def test_a_reboot_brings_everything_back(appliance: Appliance) -> None:

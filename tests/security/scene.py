@@ -159,7 +159,7 @@ class Scene:
 
     def plainly(self, caller: str, path: str) -> requests.Response:
         """Ask over plain HTTP, where no token is of any use."""
-        port, _ = self.stack.podman_settings.ports
+        port = self.stack.settings.ports[0] if self.stack.settings else 80
         return self.send(caller, f"http://localhost:{port}{path}", "GET", {}, None)
 
     def inside(

@@ -46,7 +46,7 @@ IN_THE_DATABASE = "postgresql"
 @pytest.fixture(scope="module")
 def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     """Provide what is looked for: every secret, keys, what people log in by and what they got for it."""
-    data = stack.podman_settings.data_dir
+    data = stack.data_dir
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
     authority = (data / "tls" / "ca.crt").read_text()
@@ -125,7 +125,7 @@ def _log(container: str) -> bytes:
 def test_no_file_of_the_stack_holds_one_but_the_readers_own(
     stack: Stack, planted: Mapping[bytes, str]
 ) -> None:
-    data = stack.podman_settings.data_dir
+    data = stack.data_dir
     meant = (data / "secrets", served(stack.podman_settings), data / "tls" / "ca.key")
     control = {stack.url.encode(): "the address"}
     found = among(files(data, (*meant, data / IN_THE_DATABASE)), {**planted, **control})
