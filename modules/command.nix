@@ -5,7 +5,7 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatStringsSep escapeShellArg getExe getExe' mkIf optional;
+  inherit (lib) concatStringsSep escapeShellArg filter getExe getExe' mkIf optional;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
   backedUp = cfg.backup.target != null;
@@ -23,14 +23,20 @@
       lib.mapAttrsToList (name: value: "--setenv=${name}=${escapeShellArg value}") settings
       ++ map (path: "--property=BindReadOnlyPaths=${escapeShellArg path}") unit.serviceConfig.BindReadOnlyPaths
     );
+  # What a timer starts reads its secrets anew each time.
+  lasts = unit: let
+    settings = config.systemd.services.${unit}.serviceConfig;
+  in
+    settings.Type or "simple" != "oneshot" || settings.RemainAfterExit or false;
   # Of whoever reads a secret: what must start anew to learn of a new value.
-  readers = concatStringsSep " " (lib.mapAttrsToList (service: reader:
-    escapeShellArg "${service}:${concatStringsSep " " (
-      if reader.units == []
-      then [service]
-      else reader.units
-    )}")
-  cfg.secretReaders);
+  readers = concatStringsSep " " (lib.mapAttrsToList (service: units: escapeShellArg "${service}:${concatStringsSep " " units}")
+    (lib.filterAttrs (_: units: units != []) (lib.mapAttrs (service: reader:
+      filter lasts (
+        if reader.units == []
+        then [service]
+        else reader.units
+      ))
+    cfg.secretReaders)));
 in {
   config = mkIf cfg.enable {
     environment.systemPackages = [

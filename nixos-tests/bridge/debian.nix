@@ -5,7 +5,9 @@ in
   {
     bash-interactive = "bash";
     Config-IniFiles = "libconfig-inifiles-perl";
-    coreutils-full = "coreutils";
+    # nixpkgs' has `kill`.
+    coreutils = "coreutils procps";
+    coreutils-full = "coreutils procps";
     cryptography = "python3-cryptography";
     dbus = "dbus-bin dbus-daemon dbus-system-bus-common dbus-session-bus-common dbus";
     File-Slurp = "libfile-slurp-perl";

@@ -10,7 +10,6 @@ in {
   # NixOS would make links of its own where Debian's programs look for their loader and shell.
   environment = {
     binsh = mkForce "/usr/bin/dash";
-    usrbinenv = null;
     ldso = mkForce "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
     ldso32 = mkForce null;
     stub-ld.enable = false;
@@ -41,6 +40,8 @@ in {
   services.logrotate.enable = false;
   services.nscd.enable = false;
   system.nssModules = mkForce [];
+  # Debian's own is there, and nobody writes into its /usr.
+  system.activationScripts.usrbinenv = mkForce "";
   xdg.mime.enable = false;
   # Debian has no programs of these, or not in the packages that the image has.
   systemd.coredump.enable = false;
@@ -80,7 +81,9 @@ in {
   environment.etc."nginx/mime.types".source = mkForce "/usr/share/nginx/mime.types";
   # Compiled into Debian's nginx.
   systemd.tmpfiles.rules = ["d /var/lib/nginx 0700 nginx nginx"];
+  # Debian has no such programs, and Prometheus is not told of them.
   systemd.services.grafana.enable = mkForce false;
   systemd.services.loki.enable = mkForce false;
+  environment.etc."prometheus/scrape/grafana.yml".enable = mkForce false;
   system.stateVersion = "26.05";
 }

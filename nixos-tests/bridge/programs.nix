@@ -1,6 +1,8 @@
 # What is no package of Debian's, or has other names there.
 {images}: _: prev: let
   inherit (prev) lib runCommand writeShellScriptBin;
+  # A program that Debian has by another name.
+  renamed = name: there: runCommand name {meta.mainProgram = name;} "mkdir -p $out/bin && ln -s /usr/bin/${there} $out/bin/${name}";
 in {
   # The other one is compiled.
   makeBinaryWrapper = prev.makeShellWrapper;
@@ -18,6 +20,10 @@ in {
     file = pathlib.Path(file)
     file.write_text(file.read_text().replace(needle, pathlib.Path(secret).read_text().strip("\n")))
   '';
+  prometheus-blackbox-exporter = renamed "blackbox_exporter" "prometheus-blackbox-exporter";
+  prometheus-nginx-exporter = renamed "nginx-prometheus-exporter" "prometheus-nginx-exporter";
+  prometheus-node-exporter = renamed "node_exporter" "prometheus-node-exporter";
+  prometheus-postgres-exporter = renamed "postgres_exporter" "prometheus-postgres-exporter";
   prometheus-alertmanager = runCommand "alertmanager" {meta.mainProgram = "alertmanager";} ''
     mkdir -p $out/bin
     ln -s /usr/bin/prometheus-alertmanager $out/bin/alertmanager

@@ -54,8 +54,8 @@ def test_a_viewer_left_open_over_three_refreshes_goes_on_working(
     drop_study: Callable[[str, str, int], Study],
     new_window: Callable[[], Viewer],
 ) -> None:
-    if stack.settings is None:
-        pytest.skip("the realm is set by its reconciler's secret")
+    if not (stack.data_dir / "secrets").exists():
+        pytest.skip("the realm is set by its reconciler's secret, which is on another machine")
     first, second = (drop_study("clinic-a", "ct", seed) for seed in (8, 9))
     viewer = new_window()
     with short_tokens(stack):

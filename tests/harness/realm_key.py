@@ -1,4 +1,4 @@
-"""A signature key of the realm that the tests hold too, put into Keycloak over its admin REST (Podman form only)."""
+"""A signature key of the realm that the tests hold too, put into Keycloak over its admin REST."""
 
 from __future__ import annotations
 

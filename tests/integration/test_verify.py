@@ -14,7 +14,7 @@ from harness.dicomweb import Reader
 from harness.drop import drop_files
 from harness.phantom import ct
 from harness.stack import TOP
-from integration.test_commands import forget_cache, pixels, run, sop_uid, stored_file
+from integration.test_commands import forget_cache, pixels, sop_uid, stored_file
 from stack.shell import environment
 from unit.importer.commanding import KILLED
 
@@ -62,7 +62,7 @@ def study(stack: Stack, physician: Reader) -> Study:
 
 def found(stack: Stack, **variables: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
     """Run verify for programs; returns its status, what it found and its summary."""
-    done = run(stack, "verify", JSON="1", WHO="an-operator", **variables)
+    done = stack.attempt("verify", JSON="1", WHO="an-operator", **variables)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines, done.stderr
     return done.returncode, lines[:-1], lines[-1]["summary"]
@@ -88,7 +88,7 @@ def inside(stack: Stack, path: Path) -> str:
 
 def test_an_archive_that_is_as_it_should_be_is_said_to_be(stack: Stack, study: Study) -> None:
     assert study.files
-    done = run(stack, "verify", CLINIC=CLINIC)
+    done = stack.attempt("verify", CLINIC=CLINIC)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith(" 0 differences.\n")
     assert (
@@ -116,7 +116,7 @@ def test_interrupted_at_the_keyboard_it_ends_and_goes_on_when_given_again(
     os.set_blocking(keyboard, False)
     assert "give the command again to go on" in (shown + os.read(keyboard, 1 << 16)).decode()
     os.close(keyboard)
-    done = run(stack, "verify", CLINIC=CLINIC)
+    done = stack.attempt("verify", CLINIC=CLINIC)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Another verification" not in done.stderr
 
@@ -152,7 +152,7 @@ def test_what_happened_to_files_and_rows_is_found_and_mended(
     status, told, summary = found(stack, CLINIC=CLINIC, REPAIR="1")
     assert (status, summary["differences"]) == (0, 0), told
     assert {one["sop_uid"] for one in told if one["repaired"]} >= {*mine}
-    assert run(stack, "verify", CLINIC=CLINIC).returncode == 0
+    assert stack.attempt("verify", CLINIC=CLINIC).returncode == 0
     assert [pixels(physician, study, number) for number in range(SLICES)] == before
     # What the row was lost of has a second file now, which nothing lists.
     os.utime(forgotten, (OLD_S, OLD_S))
@@ -210,7 +210,7 @@ def test_what_has_no_original_is_left_to_a_backup(stack: Stack, study: Study) ->
     file.write_bytes(content)
     os.chown(file, 7104, 7104)
     kept.rename(source)
-    assert run(stack, "verify", CLINIC=CLINIC).returncode == 0
+    assert stack.attempt("verify", CLINIC=CLINIC).returncode == 0
 
 
 def test_an_image_that_the_index_lost_whole_is_brought_back(
@@ -241,9 +241,9 @@ def test_killed_in_the_middle_it_goes_on(stack: Stack, study: Study, step: str) 
     argv = ["python3", "-c", KILLED, *words, "verify", "--clinic", CLINIC]
     done = stack.exec("importer", *argv)
     assert done.returncode == 137, done.stderr
-    again = run(stack, "verify", CLINIC=CLINIC)
+    again = stack.attempt("verify", CLINIC=CLINIC)
     assert again.returncode != 0
     assert again.stdout.startswith("It goes on with what was begun at ")
     assert again.stdout.count(f"image {uid}, ") == 1
     file.write_bytes(content)
-    assert " 0 differences." in run(stack, "verify", CLINIC=CLINIC).stdout
+    assert " 0 differences." in stack.attempt("verify", CLINIC=CLINIC).stdout

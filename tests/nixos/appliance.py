@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -36,6 +39,7 @@ KEPT_OF_ETC = (
 LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 # Debian's own units, and what it would have made at a start.
 HIDDEN = ("systemd/system", "sysctl.d", "sysusers.d", "tmpfiles.d")
+_CLONE_NEWNET = 0x40000000
 PROGRAMS = "/run/current-system/sw/bin"
 
 
@@ -79,7 +83,7 @@ class Appliance:
             self.nspawn = subprocess.Popen(
                 [
                     # It ends with these tests, however they end.
-                    *("setpriv", "--pdeathsig=KILL", "systemd-nspawn", "--quiet"),
+                    *("setpriv", "--pdeathsig=TERM", "systemd-nspawn", "--quiet"),
                     *(f"--directory={self.root}", f"--machine={self.network}"),
                     f"--network-namespace-path=/run/netns/{self.network}",
                     *("--register=no", "--keep-unit", "--console=pipe"),
@@ -125,11 +129,10 @@ class Appliance:
     def kill(self) -> None:
         """End every process of it at once, if it runs."""
         if self.nspawn:
-            first = Path(f"/proc/{self.leader}") if self.nspawn.poll() is None else None
-            self.nspawn.kill()
-            self.nspawn.wait()
+            with contextlib.suppress(IndexError, OSError):
+                os.kill(self.leader, signal.SIGKILL)
+            self.nspawn.wait(timeout=60)
             self.nspawn = None
-            wait_until(lambda: not (first and first.exists()), 30, "every process has ended")
 
     def inside(self, *argv: str) -> list[str]:
         """Return the command that runs a program in it."""
@@ -142,14 +145,15 @@ class Appliance:
     @contextmanager
     def beside_it(self) -> Iterator[None]:
         """Be in its network for a while."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            with Path(f"/run/netns/{self.network}").open("rb") as there:
-                os.setns(there.fileno(), os.CLONE_NEWNET)
-            yield
-        finally:
-            os.setns(home, os.CLONE_NEWNET)
-            os.close(home)
+        with (
+            Path("/proc/thread-self/ns/net").open("rb") as home,
+            Path(f"/run/netns/{self.network}").open("rb") as there,
+        ):
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(home.fileno())
 
     def run(self, *argv: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a program in it."""
@@ -211,6 +215,12 @@ class Appliance:
         return f"{self.show('ActiveState')}\n{tail}"
 
 
+def _enter(network: int) -> None:
+    """Let this thread, and whom it starts, be in a network; `os.setns` came with Python 3.12."""
+    if ctypes.CDLL(None, use_errno=True).setns(network, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "the network cannot be entered")
+
+
 def install(system: System, folder: Path, network: str = "") -> Appliance:
     """Make a machine in an empty folder, as an installation of NixOS would, and a network for it."""
     made = Appliance(system, folder, network or f"dicom-{secrets.token_hex(3)}")
@@ -262,6 +272,8 @@ def machine(system: System) -> Iterator[Appliance]:
             yield made
         finally:
             remove(made)
+            # NixOS makes it immutable, so that nothing gets into it.
+            attempt(["chattr", "-i", str(made.root / "var" / "empty")])
 
 
 def targets(appliance: Appliance) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.nix import store_on_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from harness.nix import Nix
 
@@ -32,7 +32,7 @@ def requisites(nix: Nix, derivation: str) -> list[Path]:
     return [store / Path(line).relative_to("/nix") for line in listed.stdout.split()]
 
 
-def texts(paths: Iterable[Path]) -> Mapping[str, str]:
+def texts(paths: Iterable[Path]) -> dict[str, str]:
     """Return every text that derivations generate, by its name in the store."""
     found = {}
     for path in paths:
