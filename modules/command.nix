@@ -5,7 +5,7 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatStringsSep escapeShellArg filter getExe getExe' mkIf optional;
+  inherit (lib) concatMapStringsSep concatStringsSep escapeShellArg filter getExe getExe' mkIf optional;
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
   backedUp = cfg.backup.target != null;
@@ -68,6 +68,7 @@ in {
             ${
             if backedUp
             then ''
+              ${concatMapStringsSep "\n" (lib.removePrefix "+") config.systemd.services.dicom-backup.serviceConfig.ExecStartPre}
               systemd-run --quiet --wait --pipe --collect --property=User=dicom-backup --property=Group=dicom-backup \
                 --property="AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_FOWNER" --property=UMask=0077 \
                 --property=TemporaryFileSystem=/run/secrets:ro,mode=0755 \

@@ -110,6 +110,7 @@ in {
       complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
       etc = mapAttrs (_: entry: toString entry.source) (filterAttrs (name: _: hasPrefix "prometheus/scrape/" name) found.environment.etc);
       settings = found.environment.etc."dicom-stack/settings.json".text;
+      command = (builtins.head (filter (package: (package.name or "") == "dicom-stack") found.environment.systemPackages)).text;
       hardened = found.services.dicom-stack.hardenedUnits;
       units =
         mapAttrs (name: _: found.systemd.units.${name}.text)

@@ -139,7 +139,9 @@ def test_a_new_clinic_has_an_inbox_at_once(stack: Stack) -> None:
 
 
 def test_each_change_of_the_configuration_is_kept(stack: Stack) -> None:
-    kept = sorted((stack.data_dir / "config" / "snapshots").glob("*.tar.gz"))
+    kept = sorted((stack.podman_settings.data_dir / "config" / "snapshots").glob("*.tar.gz"))
     assert kept
     make("up", stack.podman_settings.env_file)
-    assert sorted((stack.data_dir / "config" / "snapshots").glob("*.tar.gz")) == kept
+    assert (
+        sorted((stack.podman_settings.data_dir / "config" / "snapshots").glob("*.tar.gz")) == kept
+    )

@@ -59,7 +59,7 @@ RESTARTED = {
 
 
 def folder(stack: Stack) -> Path:
-    return stack.data_dir / "secrets"
+    return stack.podman_settings.data_dir / "secrets"
 
 
 def value(stack: Stack, name: str) -> str:

@@ -269,6 +269,26 @@ def test_the_backup_is_timers_and_units_that_end(example: Example, where: str) -
     )
 
 
+@pytest.mark.parametrize("where", ["elsewhere", "onThisHost"])
+def test_a_backup_by_hand_begins_as_one_of_the_timer_does(example: Example, where: str) -> None:
+    # Else the first one by hand would find a repository that is root's.
+    unit = example.strings("backups", where, "units")["dicom-backup.service"]
+    prepared = re.findall(r"^ExecStartPre=\+(.*)$", unit, re.MULTILINE)
+    assert len(prepared) == 1 + (where == "onThisHost")
+    command = str(example.get("backups", where, "command"))
+    assert all(f"\n{line}\n" in re.sub(r"\n +", "\n", command) for line in prepared)
+
+
+def test_a_rotated_secret_starts_no_backup(example: Example) -> None:
+    command = str(example.get("backups", "elsewhere", "command"))
+    told = re.search(r"for reader in (.*); do", command)
+    assert told
+    readers = dict(word.strip("'").split(":", 1) for word in re.findall(r"'[^']+'|\S+", told[1]))
+    assert readers["orthanc"] == "orthanc"
+    assert readers["postgresql"] == "postgresql-roles"
+    assert "backup" not in readers
+
+
 def test_the_backup_holds_the_settings_and_is_watched(example: Example) -> None:
     settings = json.loads(str(example.get("backups", "elsewhere", "settings")))
     assert settings["domain"] == "pacs.example.org"

@@ -139,7 +139,10 @@ def first(system: System) -> Iterator[Seen]:
         assert "Result=success" in appliance.work(*show)
         site.one_more(stack, "Later")
         back_up(stack)
-        appliance.work("dicom-stack", "status")
+        told = appliance.run("dicom-stack", "status").stdout
+        absent = {f"{name} inactive" for name in appliance.system.strings("absent")}
+        assert {line for line in told.splitlines() if line.endswith(" inactive")} == absent
+        assert "backup: 7 people exported" in told
         seen = look(stack, people)
     yield seen
     shutil.rmtree(KEPT)

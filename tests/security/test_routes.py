@@ -55,6 +55,8 @@ def cells(scene: Scene, row: Row, caller: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_route_answers_each_caller_as_the_table_says(scene: Scene, row: Row) -> None:
+    if scene.stack.settings is None and row.path.startswith("/grafana"):
+        pytest.skip("the NixOS form always has the door of the dashboards")
     assert {caller: cells(scene, row, caller) for caller in CALLERS} == row.policy
 
 
@@ -99,6 +101,9 @@ def test_on_the_backend_orthanc_answers_those_that_the_table_names(
     for method, path in sorted(offered | set(WITHIN)):
         # What could be removed is not there.
         thing = scene.own if method == "GET" else scene.absent
+        if scene.stack.settings is None and path == "/health":
+            # There these tests are on Orthanc's own host, to which it tells its health.
+            continue
         filled = thing.fill(path + (WADO_QUERY if path == "/wado" else ""))
         for caller in CALLERS:
             token = scene.token(caller)

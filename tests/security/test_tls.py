@@ -51,6 +51,8 @@ def test_testssl_finds_nothing_above_low(stack: Stack, tmp_path: Path) -> None:
     )
     assert report.exists(), done.stdout[-2000:] + done.stderr
     findings = json.loads(report.read_text())
-    assert {finding["id"] for finding in findings} >= SCANNED
+    # A header that is there is judged in parts.
+    found = {"HSTS" if f["id"].startswith("HSTS_") else f["id"] for f in findings}
+    assert found >= SCANNED
     grave = [f for f in findings if f["severity"] in GRAVE and f["id"] not in ACCEPTED]
     assert grave == []

@@ -174,7 +174,8 @@ def _dumps(tools: Tools, known: State, *, wanted: bool) -> Dump:
         if config.dumps_dir.exists():
             log.line("dump_not_trusted", error=str(error))
     age_s = clocks.now_s() - known.dumped_s
-    is_due = age_s >= 60 * config.dump_interval_min or bool(known.dump_error)
+    failed = known.dump_error or known.realm_error
+    is_due = age_s >= 60 * config.dump_interval_min or bool(failed)
     if before and not (wanted or is_due):
         return before
     # These are gone for Orthanc before the dump begins, so that it does not name them.
