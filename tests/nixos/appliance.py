@@ -39,6 +39,21 @@ KEPT_OF_ETC = (
 LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 # Debian's own units, and what it would have made at a start.
 HIDDEN = ("systemd/system", "sysctl.d", "sysusers.d", "tmpfiles.d")
+# Runs a command ($2 and on) in control groups of its own ($1), or two machines would share theirs.
+_CONTROL_GROUPS = "/sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified"
+_APART = f"""
+for top in {_CONTROL_GROUPS}; do
+  [[ -e $top/cgroup.procs ]] || continue
+  mkdir -p "$top/$1"
+  echo $$ >"$top/$1/cgroup.procs"
+done
+exec "${{@:2}}"
+"""
+_FORGET = f"""
+for top in {_CONTROL_GROUPS}; do
+  [[ ! -e $top/$1 ]] || find "$top/$1" -depth -type d -exec rmdir {{}} \\;
+done
+"""
 _CLONE_NEWNET = 0x40000000
 PROGRAMS = "/run/current-system/sw/bin"
 
@@ -82,6 +97,7 @@ class Appliance:
         with (self.folder / "console").open("ab") as console:
             self.nspawn = subprocess.Popen(
                 [
+                    *("bash", "-c", _APART, "bash", self.network),
                     # It ends with these tests, however they end.
                     *("setpriv", "--pdeathsig=TERM", "systemd-nspawn", "--quiet"),
                     *(f"--directory={self.root}", f"--machine={self.network}"),
@@ -261,6 +277,7 @@ def remove(appliance: Appliance) -> None:
     """End it and take its network away; its folder stays."""
     appliance.kill()
     run(["ip", "netns", "delete", appliance.network])
+    attempt(["bash", "-c", _FORGET, "bash", appliance.network])
 
 
 @contextmanager
