@@ -47,7 +47,11 @@
         Group = user;
         # Orthanc's folder is Orthanc's; a folder for the repository is taken while it is empty.
         ExecStartPre =
-          ["+${pkgs.coreutils}/bin/install -d -o ${user} -g ${user} -m 0700 ${cfg.dataDir}/dicom/.by-day"]
+          [
+            "+${pkgs.coreutils}/bin/install -d -o ${user} -g ${user} -m 0700 ${cfg.dataDir}/dicom/.by-day"
+            # What a restore made before the first backup is Orthanc's.
+            "+${pkgs.findutils}/bin/find ${cfg.dataDir}/dicom/.by-day -maxdepth 1 ! -user ${user} -exec ${pkgs.coreutils}/bin/chown ${user}:${user} {} +"
+          ]
           ++ optional onThisHost "+${pkgs.findutils}/bin/find ${cfg.backup.target} -maxdepth 0 -empty -exec ${pkgs.coreutils}/bin/chown ${user}:${user} {} +";
         # It reads what belongs to others, and links Orthanc's files, which the kernel lets only their owner do.
         AmbientCapabilities = ["CAP_DAC_READ_SEARCH" "CAP_FOWNER"];

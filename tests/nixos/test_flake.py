@@ -274,7 +274,9 @@ def test_a_backup_by_hand_begins_as_one_of_the_timer_does(example: Example, wher
     # Else the first one by hand would find a repository that is root's.
     unit = example.strings("backups", where, "units")["dicom-backup.service"]
     prepared = re.findall(r"^ExecStartPre=\+(.*)$", unit, re.MULTILINE)
-    assert len(prepared) == 1 + (where == "onThisHost")
+    assert len(prepared) == 2 + (where == "onThisHost")
+    # A restore on a machine that never backed up leaves the folders of the days to Orthanc.
+    assert "dicom/.by-day -maxdepth 1 ! -user dicom-backup -exec " in prepared[1]
     command = str(example.get("backups", where, "command"))
     assert all(f"\n{line}\n" in re.sub(r"\n +", "\n", command) for line in prepared)
 
