@@ -185,7 +185,15 @@ def test_nothing_but_the_front_door_listens_beyond_this_host(appliance: Applianc
 def test_prometheus_finds_every_service(appliance: Appliance) -> None:
     expected = dict.fromkeys(
         (
-            *("alertmanager", "auditor", "backup", "dbmetrics", "hostmetrics", "importer", "keycloak"),
+            *(
+                "alertmanager",
+                "auditor",
+                "backup",
+                "dbmetrics",
+                "hostmetrics",
+                "importer",
+                "keycloak",
+            ),
             *("nginxmetrics", "orthanc", "probe", "prober", "prometheus"),
         ),
         "up",
