@@ -53,6 +53,7 @@ in {
         enable = true;
         # Else it counts for more than the variables of the shared file.
         dataSourceName = "";
+        extraFlags = ["--collector.postmaster"];
         listenAddress = names.dbmetrics;
       };
     };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 from harness.drop import drop_files
 from harness.wait import wait_until
 from stack import status
+from stack.settings import PODMAN_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
+METRIC = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b", re.IGNORECASE)
+# What else in a rule has such a name: labels, one's value, functions.
+NO_METRICS = {"clinic_id", "label_replace", "not_dicom", "predict_linear", "receiver_name"}
+# Of the backup, which is not everywhere.
+ELSEWHERE = {
+    *("dicom_backup_age_limit_seconds", "dicom_backup_age_seconds"),
+    *("dicom_backup_check_age_seconds", "dicom_backup_check_failed", "dicom_backup_realm_failed"),
+    *("dicom_backup_dump_age_limit_seconds", "dicom_backup_dump_age_seconds"),
+}
 PROBED = {"archive", "login", "viewer"}
 WATCHED = {
     *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
@@ -122,6 +133,22 @@ def test_a_probe_is_no_access_that_the_audit_would_remember(stack: Stack) -> Non
 )
 def test_what_a_target_counts_arrives(stack: Stack, metric: str) -> None:
     wait_until(lambda: query(stack, metric), 60, f"{metric} is there")
+
+
+def test_whatever_an_alert_is_about_is_counted(stack: Stack) -> None:
+    # A rule about what nobody counts would be silent for ever.
+    text = "".join(path.read_text() for path in (PODMAN_DIR / "prometheus" / "rules").glob("*.yml"))
+    rules = re.findall(r"expr: (.*?)\n +(?:for|labels):", text, re.DOTALL)
+    named = {name for rule in rules for name in METRIC.findall(rule)} - NO_METRICS
+    assert len(named) > 25
+    every = f'count by (__name__) ({{__name__=~"{"|".join(sorted(named))}"}})'
+
+    def missing() -> set[str]:
+        return named - {metric["__name__"] for metric, _ in query(stack, every)}
+
+    wait_until(lambda: missing() <= ELSEWHERE, 60, "every metric is there", lambda: str(missing()))
+    for job in ("auditor", "importer", "keycloak"):
+        assert query(stack, f'process_start_time_seconds{{job="{job}"}}'), job
 
 
 @pytest.mark.parametrize("severity", ["critical", "warning"])

@@ -189,6 +189,8 @@ def test_the_exporters_count_the_same_in_both_forms(example: Example) -> None:
     login = read_env(PODMAN_DIR / "prober" / "database.env")
     for name, value in login.items():
         assert f'"{name}={value}"' in units["prometheus-postgres-exporter.service"]
+    assert "--collector.postmaster" in compose
+    assert "--collector.postmaster" in units["prometheus-postgres-exporter.service"]
     for name in ("blackbox", "nginx", "node", "postgres"):
         lines = units[f"prometheus-{name}-exporter.service"].splitlines()
         assert "CapabilityBoundingSet=" in lines

@@ -1,6 +1,6 @@
 """What is counted of the audit itself; labels are programs and events, never people."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from access_audit.codes import EVENTS
 
@@ -15,6 +15,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        # When it started, by which one that starts again and again is noticed.
+        ProcessCollector(registry=registry)
         self.lag_s = Gauge(
             "dicom_audit_lag_seconds",
             "How long ago the newest was that is known to be recorded, by who reports it",

@@ -1,6 +1,6 @@
 """What is counted for operators; labels are clinics, statuses and reason codes, never patients."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 STATUSES = ("success", "duplicate", "kept", "not_dicom", "rejected")
 DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -11,6 +11,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        # When it started, by which one that starts again and again is noticed.
+        ProcessCollector(registry=registry)
         clinic = ["clinic_id"]
         self.imports = Counter(
             "dicom_imports", "Files filed away", [*clinic, "status"], registry=registry
