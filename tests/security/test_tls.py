@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 GRAVE = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
 # The stack's own authority revokes nothing: who has its key has the host. A public one says where to ask.
-ACCEPTED = {"cert_revocation"}
+# The page that is asked for is static: it holds no secret beside what somebody sends, which compression could tell of.
+ACCEPTED = {"BREACH", "cert_revocation"}
 # One of each part of the scan: protocols, ciphers, forward secrecy, certificate, preferences, headers, attacks.
 SCANNED = {"TLS1_3", "cipherlist_AVERAGE", "PFS", "cert_keySize", "cipher_order", "HSTS", "LUCKY13"}
 
