@@ -222,6 +222,9 @@ def test_a_way_that_does_not_work_is_named_and_the_others_do(url: str, servers: 
     servers.is_broken = False
     assert f"webhook: {alert_test.WHY}" in said
     assert {"email: delivered", "heartbeat: delivered", "telegram: delivered"} <= set(said)
+    # As the alert AlertsNotDelivered asks for it.
+    counted = requests.get(f"{url}/metrics", timeout=10).text
+    assert 'alertmanager_notifications_failed_total{integration="webhook"' in counted
 
 
 def test_a_disk_that_fails_is_one_message_whatever_follows_from_it(
