@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stack import health, images, people
 from stack.__main__ import alone, down, up
-from stack.compose import COMPOSE_FILE, environment, images_in_use
+from stack.compose import COMPOSE_FILE, environment, image_in_use
 from stack.settings import PODMAN_DIR, TOP
 from stack.shell import VENV_BIN, CommandError, podman, run
 
@@ -88,7 +88,7 @@ def lay_over(bench: Bench, overlay: str, service: str) -> None:
     settings = bench.settings
     files = ("-f", str(COMPOSE_FILE), "-f", str(HERE / overlay))
     command = [str(VENV_BIN / "podman-compose"), *files, "-p", settings.project]
-    env = environment(settings, images_in_use(settings)) | {"BENCH_DIR": str(HERE)}
+    env = environment(settings, image_in_use(settings, service)) | {"BENCH_DIR": str(HERE)}
     run([*command, "up", "-d", "--no-deps", "--force-recreate", service], env=env, timeout_s=300)
     health.wait_healthy(settings)
 

@@ -35,7 +35,8 @@ SERVICES = (
     "nginxmetrics",
     "prober",
 )
-ONE_SHOT = ("realm",)
+# Services that run for one command each, and the image that each is of.
+ONE_SHOT = {"realm": "importer"}
 NOTED_TIMEOUT_S, NOTED_INTERVAL_S = 30, 0.2
 
 
@@ -188,22 +189,19 @@ def compose(settings: Settings, built: dict[str, str], *args: str) -> str:
     return run(_command(settings, *args), env=environment(settings, built), timeout_s=300)
 
 
-def images_in_use(settings: Settings) -> dict[str, str]:
-    """Return the images that the stack's containers were made of; raises CommandError when it is not up."""
-    found = {}
-    for image in images(settings):
-        container = settings.container(image.name)
-        shown = attempt(["podman", "container", "inspect", "-f", "{{.ImageName}}", container])
-        if shown.returncode:
-            raise CommandError(f"the stack is not up (there is no {container}): run make up first")
-        found[image.name] = shown.stdout.strip()
-    return found
+def image_in_use(settings: Settings, name: str) -> dict[str, str]:
+    """Return, by its name, the image that a container of the stack was made of; raises CommandError without one."""
+    container = settings.container(name)
+    shown = attempt(["podman", "container", "inspect", "-f", "{{.ImageName}}", container])
+    if shown.returncode:
+        raise CommandError(f"the stack is not up (there is no {container}): run make up first")
+    return {name: shown.stdout.strip()}
 
 
 def one_shot(
     settings: Settings, service: str, *args: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a service of the running stack once more with other arguments; its container goes afterwards."""
+    """Run a service of ONE_SHOT once more with other arguments; its container goes afterwards."""
     command = _command(settings, "run", "--rm", "--no-deps", "-T", service, *args)
-    env = environment(settings, images_in_use(settings))
+    env = environment(settings, image_in_use(settings, ONE_SHOT[service]))
     return attempt(command, env=env, timeout_s=180, stdin=stdin)
