@@ -113,11 +113,16 @@ class Location:
 
 
 def locations() -> list[Location]:
-    """Return the locations of both servers and of the doors, but for those that only errors lead to."""
+    """Return the locations of every server and of the doors, but for those that only errors lead to."""
     text = (NGINX / "nginx.conf").read_text()
-    plain, tls = text.split("\n    server {")[1:]
+    plain, inner, tls = text.split("\n    server {")[1:]
     doors = "".join(door.read_text() for door in sorted((NGINX / "doors").iterdir()))
-    return [*_read("plain", plain), *_read("tls", tls), *_read("tls", doors)]
+    return [
+        *_read("plain", plain),
+        *_read("inner", inner),
+        *_read("tls", tls),
+        *_read("tls", doors),
+    ]
 
 
 def _read(server: str, text: str) -> Iterator[Location]:
