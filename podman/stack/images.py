@@ -35,7 +35,7 @@ IMPORTER = TOP / "importer"
 BASES = {"base": "trixie", "base-testing": "forky"}
 IMAGES = (
     _image("postgresql"),
-    _image("orthanc", "base-testing"),
+    _image("orthanc", "base-testing", None, PODMAN_DIR / "orthanc" / "least_stack.c"),
     _image("nginx"),
     _image(
         "importer",

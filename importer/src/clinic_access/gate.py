@@ -19,6 +19,9 @@ OWNER_LIFETIME_S = 10.0
 MAX_TOKENS = 2_000
 MAX_OWNERS = 20_000
 
+# JPEG-LS in an Accept header. To encode it ends Orthanc: GDCM's calls reach DCMTK's functions of the same names.
+_UNENCODED = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "image/jls", "image/x-jls")
+
 # What Orthanc takes for a read without a body when it asks its filter.
 _READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
 
@@ -89,6 +92,8 @@ class Gate:
         # Whoever speaks to the archive directly is told by Orthanc itself, and acts on each image by itself.
         if denial is None and _is_forwarded(request) and self._lacks(route):
             denial = rules.RETURNING
+        if denial is None and route.access is Access.RETRIEVE and _wants_jpeg_ls(request):
+            denial = rules.NOT_ENCODED
         is_somebody = caller.kind is Kind.PERSON and _is_forwarded(request)
         if denial is None and is_somebody and not is_in_pace(caller.subject):
             return rules.TOO_MANY
@@ -159,6 +164,11 @@ def _route(request: Request) -> Route | None:
     if request.path == WADO_URI and uri and parse("GET", WADO_URI, query_pairs(uri)) != route:
         return None
     return route
+
+
+def _wants_jpeg_ls(request: Request) -> bool:
+    accept = request.headers.get("accept", "").lower()
+    return any(word in accept for word in _UNENCODED)
 
 
 def _open_to_all(route: Route, request: Request) -> bool:

@@ -103,6 +103,26 @@ def status(denial: Deny | None) -> int:
     return denial.status if denial else 200
 
 
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", 200),
+        ('multipart/related; type="application/dicom"; transfer-syntax=*', 200),
+        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.90", 200),
+        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.80", 406),
+        ('*/*, multipart/related; transfer-syntax="1.2.840.10008.1.2.4.81"', 406),
+        ("multipart/related; type=Image/JLS", 406),
+    ],
+)
+def test_nobody_has_jpeg_ls_made(accept: str, expected: int) -> None:
+    world = World()
+    gate, token = world.gate(), world.token()
+    assert status(gate.decide(ask(token, accept=accept))) == expected
+    # Of what is not theirs they learn nothing by it, and searching is another thing.
+    assert status(gate.decide(ask(token, "/dicom-web/studies/9.9", accept=accept))) == 404
+    assert status(gate.decide(ask(token, "/clinic-search/studies", accept=accept))) == 200
+
+
 KNOWN = World()
 KNOWING = KNOWN.gate()
 KNOWN_TOKEN = KNOWN.token()
