@@ -114,6 +114,10 @@ test-power: ## kill the whole stack under load, and cut its power: make test-pow
 	@podman/setup.sh --tests
 	@KILLS=$(or $(KILLS),10) CUTS=$(or $(CUTS),10) FILE_SYSTEMS='$(or $(FILE_SYSTEMS),ext4 xfs)' .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_all_killed.py tests/faults/test_power_cut.py
 
+test-alerts: ## six misfortunes told of by mail and webhook, as long as their alerts wait: an hour
+	@podman/setup.sh --tests
+	@AS_THEY_ARE=1 .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_misfortunes.py
+
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests
 	@EXAMPLES=$(or $(EXAMPLES),100000) .venv/bin/python -B -m pytest -c tests/pytest.ini -p no:logging tests/unit/importer/test_fuzz.py

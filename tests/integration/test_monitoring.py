@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness.drop import drop_files
+from harness.prometheus import query
 from harness.wait import wait_until
 from stack import status
 from stack.settings import PODMAN_DIR
@@ -38,14 +39,6 @@ WATCHED = {
 }
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150
-
-
-def query(stack: Stack, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Ask Prometheus for the present value of each series."""
-    url = "http://prometheus:9090"
-    asked = stack.exec("prometheus", "promtool", "query", "instant", "-o", "json", url, expression)
-    assert asked.returncode == 0, asked.stderr
-    return [(item["metric"], float(item["value"][1])) for item in json.loads(asked.stdout)]
 
 
 def amtool(stack: Stack, *args: str) -> str:
