@@ -47,7 +47,7 @@ IN_THE_DATABASE = "postgresql"
 @pytest.fixture(scope="module")
 def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
     """Provide what is looked for: every secret, keys, what people log in by and what they got for it."""
-    data = stack.data_dir
+    data = stack.podman_settings.data_dir
     values = dict(json.loads((data / "secrets" / "values.json").read_text()))
     values["backup_key"] = (data / "secrets" / "backup.backup_key").read_text()
     authority = (data / "tls" / "ca.crt").read_text()
