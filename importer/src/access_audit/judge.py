@@ -42,12 +42,13 @@ def judge(state: State, request: Request) -> Record | None:
     what, name = _what(request)
     if request.who.verified and request.who.name:
         learn(state, request.who.subject, request.who.name)
+    # That it does not answer, alerts tell.
+    if _is_about_the_archive(request) and not _REFUSED <= request.status < _FAILED:
+        return None
     if request.status >= _REFUSED:
         return _refusal(state, request, what, name)
     # Redirects lead here again; what was stored is recorded by the importer.
     if not 200 <= request.status < 300 or what is _STORE:  # noqa: PLR2004 - HTTP's success
-        return None
-    if _is_about_the_archive(request):
         return None
     if what is _SEARCH:
         key = _key("search", request.who.subject, request.client)

@@ -224,6 +224,7 @@ def test_how_the_archive_is_may_be_asked_all_day_and_is_no_access(desk: Desk) ->
     prober = {"sub": "9c-prober", "preferred_username": "service-account-monitoring"}
     asked = ("/orthanc/health", "/orthanc/tools/metrics-prometheus")
     desk.write(*(line(path, claims=prober) for path in asked), frame(1))
+    desk.write(*(refused(path, 503) for path in asked))
     desk.read()
     assert desk.told() == [VIEW]
     # Who may not ask is told of.
