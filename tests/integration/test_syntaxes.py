@@ -79,7 +79,7 @@ def test_what_is_stored_as_jpeg_2000_comes_plain_with_the_same_pixels(
     stack: Stack, people: People
 ) -> None:
     # The bridge runs Debian's Orthanc too, without what the Podman form's image adds.
-    assert stack.podman_settings
+    assert stack.main_process("orthanc")
     packed, plain = packed_panoramic(92), panoramic(92)
     assert drop_files(stack, "clinic-a", packed.files).failed == {}
     reader = Reader(stack, people.token("physician-a", fresh=True))
