@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stack.settings import PODMAN_DIR, TOP, read_env
@@ -16,13 +16,17 @@ VERSIONS = PODMAN_DIR / "versions.env"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: its base image's name, its recipe, the build context and what counts as input."""
+    """One image: its base image's name, its recipe, the build context and what counts as input.
+
+    `builder` is the base image of what is only needed to build it, where that is another one.
+    """
 
     name: str
     base: str
     recipe: Path
     context: Path
     inputs: tuple[Path, ...]
+    builder: str = ""
 
 
 def _image(name: str, base: str = "base", context: Path | None = None, *inputs: Path) -> Image:
@@ -52,6 +56,12 @@ IMAGES = (
 )
 # Of services that are not everywhere.
 BACKUP = _image("backup", "importer")
+_VICTORIA = PODMAN_DIR / "victorialogs"
+# What it is written in needs a newer compiler than stable has.
+VICTORIALOGS = replace(
+    _image("victorialogs", "base", None, _VICTORIA / "go.mod", _VICTORIA / "go.sum"),
+    builder="base-testing",
+)
 
 
 def digest(parts: list[bytes | Path]) -> str:
@@ -76,10 +86,15 @@ def tags(images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
     for name, suite in BASES.items():
         found[name] = f"{REPOSITORY}/{name}:{digest([suite.encode(), PODMAN_DIR / 'base'])}"
     for image in images:
+        under = [found[name].encode() for name in _under(image)]
         found[image.name] = (
-            f"{REPOSITORY}/{image.name}:{digest([versions, found[image.base].encode(), *image.inputs])}"
+            f"{REPOSITORY}/{image.name}:{digest([versions, *under, *image.inputs])}"
         )
     return found
+
+
+def _under(image: Image) -> list[str]:
+    return [name for name in (image.base, image.builder) if name]
 
 
 def exists(tag: str) -> bool:
@@ -92,7 +107,9 @@ def build(mirror: str, images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
     wanted = tags(images)
     missing = [image for image in images if not exists(wanted[image.name])]
     bases = [
-        name for name in BASES if any(i.base == name for i in missing) and not exists(wanted[name])
+        name
+        for name in BASES
+        if any(name in _under(i) for i in missing) and not exists(wanted[name])
     ]
     total = len(bases) + len(missing)
     steps = iter(range(1, total + 1))
@@ -125,7 +142,9 @@ def _build_one(image: Image, wanted: dict[str, str], versions: dict[str, str]) -
         for line in image.recipe.read_text().splitlines()
         if line.startswith("ARG ")
     }
-    arguments = {"BASE": wanted[image.base]} | {k: v for k, v in versions.items() if k in declared}
+    arguments = {"BASE": wanted[image.base]}
+    arguments |= {"BUILDER": wanted[image.builder]} if image.builder else {}
+    arguments |= {k: v for k, v in versions.items() if k in declared}
     # Hosts whose way out is inspected have an authority of their own, which the downloads must trust.
     trusted = Path("/usr/local/share/ca-certificates")
     mount = ("--volume", f"{trusted}:{trusted}:ro") if trusted.is_dir() else ()
