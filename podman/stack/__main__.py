@@ -19,6 +19,7 @@ from stack import (
     health,
     images,
     importing,
+    log_files,
     outdated,
     people,
     preflight,
@@ -86,6 +87,7 @@ def bring_up(settings: Settings) -> None:
     remove_dropped(settings)
     remove_dead(settings)
     rotation.tell_database(settings)
+    log_files.shorten(settings)
     compose(settings, built, "up", "-d")
     health.wait_healthy(settings)
     unit.install(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.credentials import READERS, readers
-from stack.images import BACKUP, IMAGES, Image, digest
+from stack.images import BACKUP, IMAGES, SHIPPER, VICTORIALOGS, Image, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
 
@@ -49,10 +49,26 @@ class Addition:
     images: tuple[Image, ...] = ()
 
 
+_SHIPPER_FILE = PODMAN_DIR / "compose.shipper.yml"
 # By the value of OBSERVABILITY.
 ADDITIONS = {
     "": Addition(),
-    "grafana": Addition((PODMAN_DIR / "compose.grafana.yml",), ("loki", "grafana")),
+    "embedded": Addition(
+        (PODMAN_DIR / "compose.embedded.yml", _SHIPPER_FILE),
+        ("victorialogs", "shipper"),
+        (VICTORIALOGS, SHIPPER),
+    ),
+    "grafana": Addition(
+        (PODMAN_DIR / "compose.grafana.yml", _SHIPPER_FILE),
+        ("loki", "grafana", "shipper"),
+        (SHIPPER,),
+    ),
+}
+# Where the shipper sends what; both take the same protocol.
+LOG_STORES = {
+    "": "",
+    "embedded": "http://victorialogs:9428/insert/loki/api/v1/push",
+    "grafana": "http://loki:3100/loki/api/v1/push",
 }
 # With BACKUP_TARGET.
 WITH_BACKUP = Addition((PODMAN_DIR / "compose.backup.yml",), ("backup",), (BACKUP,))
@@ -85,6 +101,8 @@ def remove_dropped(settings: Settings) -> None:
     for service in {s for addition in known for s in addition.services}:
         if service not in services(settings):
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
+            # Else Prometheus would go on reading what it last wrote down.
+            (settings.data_dir / "metrics" / f"{service}.prom").unlink(missing_ok=True)
 
 
 def remove_dead(settings: Settings) -> None:
@@ -133,6 +151,9 @@ def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     values["PUBLIC_URL"] = settings.public_url
     values["PUBLIC_AUTHORITY"] = settings.public_authority
     values["BACKUP_FOLDER"] = str(backup_folder(settings))
+    values["LOGS_URL"] = LOG_STORES[settings.values["OBSERVABILITY"]]
+    values["LOGS_BUFFER_BYTES"] = str(int(settings.values["LOGS_BUFFER_MB"]) * 2**20)
+    values["REALM_LOG_DRIVER"] = "k8s-file"
     for network in ("FRONTEND", "BACKEND", "EGRESS"):
         values[f"{network}_PREFIX"] = settings.prefix(network)
         values[f"{network}_RANGE"] = settings.dynamic_range(network)
@@ -156,7 +177,7 @@ def inputs(settings: Settings, service: str) -> list[Path]:
         found
         for file in (COMPOSE_FILE, *added(settings).files)
         for found in re.findall(
-            rf"^  {service}:\n(.*?)(?=^\S|^  \S)", file.read_text(), re.MULTILINE | re.DOTALL
+            rf"^  {service}:\n(.*?)(?=^\S|^  \S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL
         )
     )
     if not block:
@@ -204,4 +225,6 @@ def one_shot(
     """Run a service of ONE_SHOT once more with other arguments; its container goes afterwards."""
     command = _command(settings, "run", "--rm", "--no-deps", "-T", service, *args)
     env = environment(settings, image_in_use(settings, ONE_SHOT[service]))
+    # What is printed for the operator alone, one-time passwords among it, is no log.
+    env["REALM_LOG_DRIVER"] = "none"
     return attempt(command, env=env, timeout_s=180, stdin=stdin)

@@ -33,6 +33,8 @@ UIDS = {
     "dbmetrics": 7115,
     "nginxmetrics": 7116,
     "prober": 7117,
+    "victorialogs": 7118,
+    "shipper": 7119,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first

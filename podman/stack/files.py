@@ -38,6 +38,11 @@ def prepare(settings: Settings) -> None:
     own(data / "importer", "importer", 0o700)
     own(data / "prometheus", "prometheus", 0o700)
     own(data / "alertmanager", "alertmanager", 0o700)
+    own(data / "metrics", "shipper", 0o755)
+    # Podman makes them, for root alone; who may read them all the same must find them.
+    (data / "logs").mkdir(exist_ok=True)
+    os.chown(data / "logs", 0, UIDS["shipper"])
+    (data / "logs").chmod(0o2750)
     for service in added(settings).services:
         own(data / service, service, 0o700)
     if settings.values["BACKUP_TARGET"]:

@@ -56,12 +56,14 @@ IMAGES = (
 )
 # Of services that are not everywhere.
 BACKUP = _image("backup", "importer")
+SHIPPER = _image("shipper")
 _VICTORIA = PODMAN_DIR / "victorialogs"
 # What it is written in needs a newer compiler than stable has.
 VICTORIALOGS = replace(
     _image("victorialogs", "base", None, _VICTORIA / "go.mod", _VICTORIA / "go.sum"),
     builder="base-testing",
 )
+OPTIONAL = (BACKUP, SHIPPER, VICTORIALOGS)
 
 
 def digest(parts: list[bytes | Path]) -> str:

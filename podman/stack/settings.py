@@ -167,9 +167,13 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "ALERT_TELEGRAM_CHAT": (_matches(r"|-?[0-9]+"), "the number of a chat, as -1001234567890"),
     "OBSERVABILITY": (
-        _matches(r"|grafana"),
-        "nothing (Prometheus and Alertmanager alone) or grafana (Grafana and Loki as well)",
+        _matches(r"|embedded|grafana"),
+        "embedded (VictoriaLogs as well), grafana (Grafana and Loki as well)"
+        " or nothing (Prometheus and Alertmanager alone)",
     ),
+    "LOGS_BUFFER_MB": _POSITIVE,
+    "LOGS_MB": _POSITIVE,
+    "LOGS_RETENTION_DAYS": _POSITIVE,
     "BACKUP_TARGET": (
         _matches(r"|/[^:\s]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):\S+"),
         "a folder of another disk (/mnt/backup), or sftp:…, s3:…, rest:… as restic writes them",

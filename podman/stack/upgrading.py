@@ -42,7 +42,8 @@ JOURNAL = "importer/journal.sqlite"
 _TAGS = """
 import json
 from stack import images
-every = (*images.IMAGES, *filter(None, [getattr(images, "BACKUP", None)]))
+optional = getattr(images, "OPTIONAL", None) or filter(None, [getattr(images, "BACKUP", None)])
+every = (*images.IMAGES, *optional)
 print(json.dumps(images.tags(every)))
 """
 
