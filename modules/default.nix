@@ -19,6 +19,7 @@
     ./alertmanager.nix
     ./loki.nix
     ./grafana.nix
+    ./shipper.nix
     ./backup.nix
     ./command.nix
   ];

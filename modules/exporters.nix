@@ -41,10 +41,11 @@ in {
       };
       node = {
         enable = true;
-        enabledCollectors = ["cpu" "filesystem" "loadavg" "meminfo" "timex" "vmstat"];
+        enabledCollectors = ["cpu" "filesystem" "loadavg" "meminfo" "textfile" "timex" "vmstat"];
         extraFlags = [
           "--collector.disable-defaults"
           "'--collector.filesystem.mount-points-exclude=^/(boot|dev|etc|nix/store|proc|run|sys|tmp|var/tmp)($|/)'"
+          "--collector.textfile.directory=/var/lib/metrics"
           "'--collector.vmstat.fields=^oom_kill'"
         ];
         listenAddress = names.hostmetrics;

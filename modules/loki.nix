@@ -34,7 +34,10 @@ in {
 
     services.dicom-stack.hardenedUnits = ["loki"];
     systemd.services.loki = {
-      environment.BIND_ADDRESS = names.loki;
+      environment = {
+        BIND_ADDRESS = names.loki;
+        LOGS_RETENTION_DAYS = toString cfg.logsRetentionDays;
+      };
       restartTriggers = [../podman/loki/loki.yaml];
       unitConfig.RequiresMountsFor = dataDir;
       serviceConfig = {

@@ -79,6 +79,12 @@ in {
       example = 10;
       description = "Records of who looked at what stay for so many years.";
     };
+    logsRetentionDays = mkOption {
+      type = ints.positive;
+      default = toInt defaults.LOGS_RETENTION_DAYS;
+      example = 90;
+      description = "What the services say is kept for so many days.";
+    };
     language = mkOption {
       type = str;
       default = defaults.LANGUAGE_TAG;

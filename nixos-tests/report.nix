@@ -18,6 +18,7 @@ system: let
       "ohif"
       "orthanc"
       "prometheus/"
+      "shipper/"
     ];
 
   with' = module: (system.extendModules {modules = [module];}).config;

@@ -35,6 +35,7 @@ in
     pyjwt = "python3-jwt";
     python3 = "python3-minimal python3";
     shadow = "passwd login";
+    syslog-ng = "syslog-ng-core syslog-ng-mod-http";
     systemd = "udev systemd systemd-sysv";
     systemd-minimal = "udev systemd systemd-sysv";
     util-linux = "util-linux mount login bsdutils";

@@ -89,9 +89,7 @@ def tags(images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
         found[name] = f"{REPOSITORY}/{name}:{digest([suite.encode(), PODMAN_DIR / 'base'])}"
     for image in images:
         under = [found[name].encode() for name in _under(image)]
-        found[image.name] = (
-            f"{REPOSITORY}/{image.name}:{digest([versions, *under, *image.inputs])}"
-        )
+        found[image.name] = f"{REPOSITORY}/{image.name}:{digest([versions, *under, *image.inputs])}"
     return found
 
 

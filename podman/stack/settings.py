@@ -168,8 +168,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "ALERT_TELEGRAM_CHAT": (_matches(r"|-?[0-9]+"), "the number of a chat, as -1001234567890"),
     "OBSERVABILITY": (
         _matches(r"|embedded|grafana"),
-        "embedded (VictoriaLogs as well), grafana (Grafana and Loki as well)"
-        " or nothing (Prometheus and Alertmanager alone)",
+        "embedded (VictoriaLogs as well), grafana (Grafana and Loki as well) or nothing (neither)",
     ),
     "LOGS_BUFFER_MB": _POSITIVE,
     "LOGS_MB": _POSITIVE,

@@ -228,7 +228,7 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
     uids = {int(uid) for uid in re.findall(r"\buid = (?:mkForce )?(\d+);", modules)}
     assert uids <= set(UIDS.values())
-    alike = ("auditor", "backup", "grafana", "importer", "loki", "orthanc", "realm")
+    alike = ("auditor", "backup", "grafana", "importer", "loki", "orthanc", "realm", "shipper")
     assert {UIDS[name] for name in alike} <= uids
     for name, service in services.items():
         assert service.user == f"{UIDS[name]}:{UIDS[name]}"
@@ -241,7 +241,7 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         for module in MODULES.glob("*.nix")
         if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
-    assert found.keys() == {"backup", "exporters", "grafana", "loki"}
+    assert found.keys() == {"backup", "exporters", "grafana", "loki", "shipper"}
     exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
     for name in (*(found.keys() - {"exporters"}), *exporters):
         limits = found["exporters" if name in exporters else name]

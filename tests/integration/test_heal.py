@@ -12,7 +12,7 @@ from harness.phantom import ct
 from harness.stack import make
 from harness.wait import wait_until
 from stack import health
-from stack.compose import ONE_SHOT, SERVICES
+from stack.compose import ADDITIONS, ONE_SHOT, SERVICES
 from stack.shell import podman
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 
-LASTING = [service for service in SERVICES if service not in ONE_SHOT]
+EVERY = (*SERVICES, *ADDITIONS["embedded"].services)
+LASTING = [service for service in EVERY if service not in ONE_SHOT]
 
 
 def ailing(stack: Stack) -> list[str]:

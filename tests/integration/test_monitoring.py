@@ -35,7 +35,7 @@ ELSEWHERE = {
 PROBED = {"archive", "login", "viewer"}
 WATCHED = {
     *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
-    *("nginxmetrics", "orthanc", "prober", "prometheus"),
+    *("nginxmetrics", "orthanc", "prober", "prometheus", "victorialogs"),
 }
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150
@@ -122,6 +122,8 @@ def test_a_probe_is_no_access_that_the_audit_would_remember(stack: Stack) -> Non
         "pg_settings_max_connections == 60",
         'pg_stat_activity_count{datname="keycloak"}',
         "pg_up == 1",
+        'syslogng_output_events_total{result="delivered"}',
+        "vl_storage_rows",
         "prometheus_config_last_reload_successful",
     ],
 )

@@ -48,6 +48,20 @@ def test_what_debian_has_no_program_for_is_all_that_does_not_run(appliance: Appl
         assert folder.stdout.strip() == f"{name} 700"
 
 
+def test_what_units_say_is_read_and_waits_for_the_store(appliance: Appliance) -> None:
+    # Loki does not run here, so all of it waits, the requests of the front door too.
+    asked = "http://hostmetrics:9100/metrics"
+    waits = re.compile(r'^syslogng_output_events_total\{.*result="queued".*\} (\S+)$', re.MULTILINE)
+
+    def waiting() -> float:
+        return sum(float(n) for n in waits.findall(appliance.run("curl", "-s", asked).stdout))
+
+    before = wait_until(waiting, 60, "lines wait", appliance.console)
+    for _ in range(30):
+        appliance.run("curl", "-sk", "https://localhost/said")
+    wait_until(lambda: waiting() >= before + 30, 60, "more lines wait", lambda: str(waiting()))
+
+
 def test_every_program_that_a_unit_names_is_there(appliance: Appliance) -> None:
     services = [name.replace(".timer", ".service") for name in appliance.system.strings("timers")]
     shown = appliance.work("systemctl", "cat", *appliance.units, *services)

@@ -54,7 +54,7 @@ def test_what_cannot_work_is_refused_with_what_to_set(example: Example, wrong: s
 def test_options_are_about_a_dozen(example: Example) -> None:
     found = example.get("options")
     assert isinstance(found, list)
-    assert 10 <= len(found) <= 18, found
+    assert 10 <= len(found) <= 20, found
 
 
 def test_no_secret_is_in_anything_that_was_generated(example: Example) -> None:
@@ -126,6 +126,24 @@ def test_grafana_and_loki_read_the_files_of_the_containers(example: Example) -> 
     started = re.search(r"^ExecStart=(.*)$", units["loki.service"], re.MULTILINE)
     assert started
     assert "--config.file=/etc/loki/loki.yaml '-config.expand-env=true'" in started[1]
+
+
+def test_the_shipper_knows_every_unit_and_its_service(example: Example) -> None:
+    text = example.content("shipper/syslog-ng.conf")
+    told = re.findall(
+        r'set\("(\w+)" value\("label\.service"\) condition\(.* eq "(\S+)\.service"', text
+    )
+    hardened = example.get("hardened")
+    assert isinstance(hardened, list)
+    assert set(hardened) - {"postgresql-roles"} <= {unit for _, unit in told}
+    # The viewer's server is a part of nginx's unit; the shipper itself has no address.
+    names = json.loads((TOP / "modules" / "names.json").read_text())
+    assert {service for service, _ in told} == names.keys() - {"ohif"} | {"realm", "shipper"}
+    unit = example.strings("units")["dicom-shipper.service"]
+    assert '"LOGS_URL=http://loki:3100/loki/api/v1/push"' in unit
+    assert '"LOGS_BUFFER_BYTES=268435456"' in unit
+    loki = example.strings("units")["loki.service"]
+    assert '"LOGS_RETENTION_DAYS=30"' in loki
 
 
 def test_what_nixpkgs_writes_for_grafana_does_not_contradict_its_environment(

@@ -106,6 +106,30 @@ def test_promtool_and_amtool_accept_theirs(nix: Nix, example: Example, tmp_path:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "mistake", ["", "source s_broken { jurnal(); };"], ids=["as it is", "broken"]
+)
+def test_syslog_ng_accepts_what_it_is_told(
+    mistake: str, example: Example, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    files = write(
+        tmp_path,
+        {
+            "syslog-ng.conf": example.content("shipper/syslog-ng.conf") + mistake,
+            "store.conf": example.content("shipper/store.conf"),
+        },
+    )
+    done = attempt(
+        [
+            *("podman", "run", "--rm", "--network=none", "--no-healthcheck", "--entrypoint="),
+            *("-e", "LOGS_URL=http://loki:3100/", "-e", "LOGS_BUFFER_BYTES=268435456"),
+            *("-v", f"{files}:/etc/shipper:ro", image("shipper"), "syslog-ng", "--syntax-only"),
+            *("--no-caps", "--cfgfile=/etc/shipper/syslog-ng.conf"),
+        ]
+    )
+    assert (done.returncode == 0) is not bool(mistake), done.stderr
+
+
 def test_the_prober_accepts_what_it_is_told(
     example: Example, image: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from harness.people import service_token
 from harness.stack import make
 from stack import credentials
 from stack.certificate import served
-from stack.images import IMAGES
+from stack.images import IMAGES, SHIPPER, VICTORIALOGS
 from stack.shell import attempt, podman
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ GIVEN_AS = {
     "backup_ca": "{}\n{authority}",
     "backup_credentials": "AWS_SECRET_ACCESS_KEY={}",
 }
+BUILT = [image.name for image in (*IMAGES, SHIPPER, VICTORIALOGS)]
 # Keycloak keeps its clients' secrets as they are, in its database; they are worth what the database is.
 IN_THE_DATABASE = "postgresql"
 
@@ -157,14 +158,14 @@ def test_no_layer_of_an_image_and_no_step_of_its_making_holds_one(
     image: Callable[[str], str], planted: Mapping[bytes, str]
 ) -> None:
     layers, told = set(), []
-    for name in (i.name for i in IMAGES):
+    for name in BUILT:
         tag = image(name)
         shown = podman("image", "inspect", tag)
         history = podman("image", "history", "--no-trunc", "--format", "json", tag)
         told.append((name, (shown + history).encode()))
         driver = json.loads(shown)[0]["GraphDriver"]["Data"]
         layers |= {*driver["UpperDir"].split(":"), *driver.get("LowerDir", "").split(":")} - {""}
-    assert among(told, {**planted, b"USER": "a step"}) == {(i.name, "a step") for i in IMAGES}
+    assert among(told, {**planted, b"USER": "a step"}) == {(name, "a step") for name in BUILT}
     # As it stands in Keycloak's start script.
     control = {b"bootstrap-admin-client-secret=%s": "a line"}
     found = in_trees(sorted(layers), {**planted, **control})

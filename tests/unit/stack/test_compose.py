@@ -39,7 +39,9 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
     return found
 
 
-@pytest.fixture(params=["", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"])
+@pytest.fixture(
+    params=["", "OBSERVABILITY=", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"]
+)
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Provide settings with prepared folders and secrets, for each set of services."""
     env = tmp_path / "env"
@@ -64,6 +66,21 @@ def test_every_service_is_restricted_alike() -> None:
             assert theirs == {key: ours[key] for key in ours if key != "extra_hosts"}, file
 
 
+def test_each_service_says_its_words_into_a_file_of_its_own(settings: Settings) -> None:
+    for name, service in merged("services", settings).items():
+        path = f"${{DATA_DIR}}/logs/{name}.log"
+        # Of a realm's command the words are for whoever called it: a one-time password may be among them.
+        driver = "${REALM_LOG_DRIVER}" if name == "realm" else "k8s-file"
+        said = {"driver": driver, "options": {"max-size": "20mb", "path": path}}
+        assert service["logging"] == said
+    folder = (settings.data_dir / "logs").stat()
+    assert (folder.st_uid, folder.st_gid, stat.S_IMODE(folder.st_mode)) == (
+        0,
+        UIDS["shipper"],
+        0o2750,
+    )
+
+
 def test_every_secret_that_compose_mounts_is_made(settings: Settings) -> None:
     made = {p.name for p in (settings.data_dir / "secrets").iterdir()}
     made -= {"values.json", *GIVEN_BY_OPERATOR}
@@ -75,7 +92,9 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     for service in compose.added(settings).services:
         folder = (settings.data_dir / service).stat()
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
-    absent = {"backup", "loki", "grafana"} - set(compose.services(settings))
+    absent = {"backup", "loki", "grafana", "shipper", "victorialogs"} - set(
+        compose.services(settings)
+    )
     assert not [name for name in absent if (settings.data_dir / name).exists()]
 
 
@@ -85,7 +104,15 @@ def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_doe
     data = {
         f"${{DATA_DIR}}/{name}"
         for name in (
-            *("acme-challenge", "audit/importer", "dicom", "postgresql", "prometheus"),
+            *(
+                "acme-challenge",
+                "audit/importer",
+                "dicom",
+                "logs",
+                "metrics",
+                "postgresql",
+                "prometheus",
+            ),
             "tls/nginx",
         )
     } | {"${DATA_DIR}"}

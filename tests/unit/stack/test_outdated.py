@@ -25,7 +25,7 @@ FLOORS = {"nginx": "1.26.3-3+deb13u12", "ohif": "3.13.2"}
 
 def test_every_floor_of_versions_env_is_proved_by_an_image_that_is_asked() -> None:
     versions = read_env(images.VERSIONS)
-    recipes = [image.recipe.read_text() for image in (*images.IMAGES, images.BACKUP)]
+    recipes = [image.recipe.read_text() for image in (*images.IMAGES, *images.OPTIONAL)]
     names = [name for recipe in recipes for name in outdated.floors(recipe, versions)]
     assert {"orthanc", "postgresql-17", "openjdk-21-jre-headless", "keycloak", "ohif"} <= {*names}
     proved = {floor for recipe in recipes for floor in outdated.floors(recipe, versions).values()}

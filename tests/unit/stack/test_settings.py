@@ -49,7 +49,9 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("BACKEND_SUBNET=10.0.0.0/28", "BACKEND_SUBNET"),
         ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
         ("TRUSTED_PROXIES=192.0.2.1/24", "TRUSTED_PROXIES"),
-        ("OBSERVABILITY=embedded", "OBSERVABILITY"),
+        ("OBSERVABILITY=loki", "OBSERVABILITY"),
+        ("LOGS_MB=1GB", "LOGS_MB"),
+        ("LOGS_RETENTION_DAYS=0", "LOGS_RETENTION_DAYS"),
         ("BACKUP_TARGET=backup", "BACKUP_TARGET"),
         ("BACKUP_TARGET=/srv/dicom-stack/backup", "BACKUP_TARGET lies within DATA_DIR"),
         ("BACKUP_TARGET=sftp:backup@nas:stack", "set BACKUP_HOST_KEY to the line"),
@@ -76,6 +78,7 @@ def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
         for n in named
         if n.startswith(("IMAGE_", "INPUTS_"))
         or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY", "_FOLDER"))
+        or n in ("LOGS_BUFFER_BYTES", "LOGS_URL", "REALM_LOG_DRIVER")
     }
     assert named - derived <= read_env(DEFAULTS).keys()
 
