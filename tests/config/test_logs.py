@@ -181,8 +181,6 @@ def shipper(image: Callable[[str], str], tmp_path: Path) -> Iterator[Shipper]:
     for name in ("logs", "state", "metrics"):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, UIDS["shipper"], UIDS["shipper"])
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     made = Shipper(image("shipper"), tmp_path, store, server.server_address[1])

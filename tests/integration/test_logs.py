@@ -16,6 +16,7 @@ from harness.logs import asked, found
 from harness.phantom import ct
 from harness.wait import wait_until
 from stack.compose import services
+from stack.settings import TOP
 from stack.shell import podman
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
+QUESTIONS = TOP / "docs" / "logs.md"
+# Of the documentation's questions those that this file's own traffic answers, by words of theirs.
+ANSWERED = ("says how much", "came in from a clinic", "wrong anywhere", "says most errors")
 LEVELS = {"critical", "debug", "error", "info", "warning"}
 AWAY_S = 60
 SHORTEST_S = 5
@@ -167,6 +171,23 @@ def test_a_shipper_that_is_killed_while_the_store_is_away_loses_nothing(
     podman("start", stack.container("victorialogs"))
     wait_until(lambda: stack.main_process("victorialogs"), 30, "the store runs")
     front.await_all()
+
+
+def test_every_question_of_the_documentation_is_answered(stack: Stack, people: People) -> None:
+    people.clinic("clinic-a", "Clinic A")
+    drop_files(stack, "clinic-a", ct(seed=32, slices=1).files)
+    wait_until(lambda: found(stack, '{clinic="clinic-a"} success'), 30, "the import is told of")
+    rows = re.findall(r"^\| (.+) \| `([^`]+)`.* \|$", QUESTIONS.read_text(), re.MULTILINE)
+    queries = {
+        question: query.replace("\\|", "|")
+        for question, query in rows
+        if "_" in query or "{" in query
+    }
+    assert len(queries) >= 10
+    # Each is understood; what there was traffic for has an answer.
+    answers = {question: found(stack, query) for question, query in queries.items()}
+    for question in ANSWERED:
+        assert any(rows for asked, rows in answers.items() if question in asked), question
 
 
 def test_what_a_command_prints_for_its_caller_alone_is_no_log(stack: Stack, people: People) -> None:
