@@ -12,11 +12,12 @@
   entrypoint = ../podman/shipper/entrypoint.sh;
   dataDir = "${cfg.dataDir}/shipper";
   metrics = "${cfg.dataDir}/metrics";
-  # Where a unit is not named as its service is in the Podman form.
+  # As the services are named in the Podman form, and what only this form has.
   units = {
     alertmanager = "alertmanager";
-    backup = "dicom-backup";
     auditor = "dicom-auditor";
+    backup = "dicom-backup";
+    before = "dicom-stack-before";
     dbmetrics = "prometheus-postgres-exporter";
     grafana = "grafana";
     hostmetrics = "prometheus-node-exporter";
@@ -25,11 +26,13 @@
     loki = "loki";
     nginx = "nginx";
     nginxmetrics = "prometheus-nginx-exporter";
+    ohif = "ohif";
     orthanc = "orthanc";
     postgresql = "postgresql";
     prober = "prometheus-blackbox-exporter";
     prometheus = "prometheus";
     realm = "dicom-realm";
+    secrets = "dicom-stack-secrets";
     shipper = "dicom-shipper";
   };
   is = service: unit: ''

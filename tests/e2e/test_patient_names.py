@@ -114,8 +114,8 @@ def test_neither_the_log_store_nor_its_labels_nor_what_waits_for_it_has_it(
     assert found_in(texts, CLINIC) == {("lines", "the control"), ("labels", "the control")}
 
 
-def test_no_metric_has_it(stack: Stack, study: Study) -> None:
-    assert study
+@pytest.mark.usefixtures("study")
+def test_no_metric_has_it(stack: Stack) -> None:
     match = '--match={__name__=~".+"}'
     series = stack.exec(
         "prometheus", "promtool", "query", "series", match, "http://prometheus:9090"
@@ -124,8 +124,8 @@ def test_no_metric_has_it(stack: Stack, study: Study) -> None:
     assert found_in([("series", series.stdout.encode())], CLINIC) == {("series", "the control")}
 
 
-def test_no_alert_has_it(stack: Stack, study: Study) -> None:
-    assert study
+@pytest.mark.usefixtures("study")
+def test_no_alert_has_it(stack: Stack) -> None:
     url = "--alertmanager.url=http://alertmanager:9093"
     ask = ("amtool", "alert", "query", "-o", "json", url)
 

@@ -34,7 +34,7 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
     files = {compose.COMPOSE_FILE, *(file for addition in added for file in addition.files)}
     found: dict[str, dict[str, object]] = {}
     for file in files:
-        for entry, content in yaml.safe_load(file.read_text())[name].items():
+        for entry, content in yaml.safe_load(file.read_text()).get(name, {}).items():
             found.setdefault(entry, {}).update(content)
     return found
 
