@@ -137,7 +137,12 @@ def test_the_shipper_knows_every_unit_and_its_service(example: Example) -> None:
     assert isinstance(hardened, list)
     assert set(hardened) - {"postgresql-roles"} <= {unit for _, unit in told}
     names = json.loads((TOP / "modules" / "names.json").read_text())
-    assert {service for service, _ in told} == names.keys() | {"before", "realm", "secrets", "shipper"}
+    assert {service for service, _ in told} == names.keys() | {
+        "before",
+        "realm",
+        "secrets",
+        "shipper",
+    }
     unit = example.strings("units")["dicom-shipper.service"]
     assert '"LOGS_URL=http://loki:3100/loki/api/v1/push"' in unit
     assert '"LOGS_BUFFER_BYTES=268435456"' in unit
