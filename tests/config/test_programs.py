@@ -191,12 +191,14 @@ def test_grafana_has_no_other_way_in_than_keycloaks_client() -> None:
     }
 
 
-def test_loki_keeps_logs_as_long_as_prometheus_keeps_numbers() -> None:
+def test_either_store_keeps_logs_as_the_settings_say_by_default_as_long_as_numbers_are() -> None:
     loki = yaml.safe_load((PODMAN_DIR / "loki" / "loki.yaml").read_text())
-    assert (
-        f"retention.time={loki['limits_config']['retention_period']}"
-        in (PODMAN_DIR / "compose.yml").read_text()
-    )
+    assert loki["limits_config"]["retention_period"] == "${LOGS_RETENTION_DAYS}d"
+    embedded = (PODMAN_DIR / "compose.embedded.yml").read_text()
+    assert "-retentionPeriod=${LOGS_RETENTION_DAYS}d\n" in embedded
+    assert "-retention.maxDiskSpaceUsageBytes=${LOGS_MB}MB\n" in embedded
+    days = read_env(PODMAN_DIR / "defaults.env")["LOGS_RETENTION_DAYS"]
+    assert f"retention.time={days}d\n" in (PODMAN_DIR / "compose.yml").read_text()
     assert loki["compactor"]["retention_enabled"]
     assert not loki["analytics"]["reporting_enabled"]
 
