@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 
-.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -105,6 +105,10 @@ build: setup ## build the images only
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
 	@.venv/bin/python -B -m pytest -c tests/pytest.ini $(T)
+
+pictures: ## let a scripted day of traffic pass on the tests' stack and photograph the dashboards: make pictures [MINUTES=20]
+	@podman/setup.sh --tests
+	@DAY_S=$$(( $(or $(MINUTES),20) * 60 )) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/e2e/test_dashboards.py
 
 soak: ## kill the importer and cut the database's connection under load: make soak KILLS=1000 FILES=10000 CUTS=500
 	@podman/setup.sh --tests

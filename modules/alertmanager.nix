@@ -50,9 +50,9 @@ in {
         };
       # There is one; it would look for others.
       # And the test of the alerts counts by receiver.
-      extraFlags = ["--cluster.listen-address=" "--enable-feature=receiver-name-in-metrics"];
+      extraFlags = ["--cluster.listen-address=" "--enable-feature=receiver-name-in-metrics" "--web.route-prefix=/"];
       listenAddress = names.alertmanager;
-      webExternalUrl = "http://alertmanager:9093/";
+      webExternalUrl = "https://${cfg.domain}/alertmanager/";
     };
     users.users.alertmanager = {
       uid = 7109;

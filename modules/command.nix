@@ -10,7 +10,7 @@
   realm = config.systemd.services.dicom-realm;
   backedUp = cfg.backup.target != null;
   units =
-    ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana"]
+    ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana" "oauth2-proxy"]
     ++ map (name: "prometheus-${name}-exporter") ["node" "postgres" "nginx" "blackbox"]
     ++ optional backedUp "dicom-backup-metrics";
   restore = import ./restore.nix {inherit config lib pkgs;};

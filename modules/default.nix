@@ -20,6 +20,7 @@
     ./loki.nix
     ./grafana.nix
     ./shipper.nix
+    ./operator.nix
     ./backup.nix
     ./command.nix
   ];

@@ -30,6 +30,7 @@ in {
       settings = lib.recursiveUpdate settings {server.http_addr = names.grafana;};
     };
     environment.etc = {
+      "grafana/dashboards".source = ../podman/grafana/dashboards;
       "grafana/provisioning".source = ../podman/grafana/provisioning;
       "nginx/doors/grafana.conf".source = ../podman/nginx/doors/grafana.conf;
       "prometheus/scrape/grafana.yml".source = ../podman/prometheus/scrape/grafana.yml;
@@ -61,7 +62,7 @@ in {
           BIND_ADDRESS = names.grafana;
           PUBLIC_URL = "https://${cfg.domain}";
         };
-        restartTriggers = [../podman/grafana/provisioning];
+        restartTriggers = [../podman/grafana/dashboards ../podman/grafana/provisioning];
         unitConfig.RequiresMountsFor = dataDir;
         serviceConfig = {
           EnvironmentFile = "${../podman/grafana/grafana.env}";

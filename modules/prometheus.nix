@@ -14,10 +14,11 @@ in {
       configText = builtins.readFile ../podman/prometheus/prometheus.yml;
       # The secrets that it names exist on the appliance only.
       checkConfig = "syntax-only";
-      extraFlags = ["--storage.tsdb.retention.size=5GB"];
+      # On the loopback it answers without the prefix, which nginx takes away.
+      extraFlags = ["--storage.tsdb.retention.size=5GB" "--web.route-prefix=/"];
       listenAddress = names.prometheus;
       retentionTime = "30d";
-      webExternalUrl = "http://prometheus:9090/";
+      webExternalUrl = "https://${cfg.domain}/prometheus/";
     };
     environment.etc."prometheus/rules".source = ../podman/prometheus/rules;
 

@@ -22,7 +22,7 @@ in {
       secretReaders.realm = {
         user = "dicom-realm";
         units = ["dicom-realm"];
-        files = ["realm_reconciler_secret" "orthanc_api_secret" "auditor_secret" "monitoring_secret" "grafana_secret" "smtp_password"];
+        files = ["realm_reconciler_secret" "orthanc_api_secret" "auditor_secret" "monitoring_secret" "grafana_secret" "operator_pages_secret" "smtp_password"];
       };
     };
     systemd.services.dicom-realm = {

@@ -24,6 +24,7 @@ from stack import (
     people,
     preflight,
     probes,
+    prometheus,
     restoring,
     rolling_back,
     rotation,
@@ -80,6 +81,9 @@ def bring_up(settings: Settings) -> None:
     files.write_if_changed(
         settings.data_dir / "config" / "prober.json",
         probes.prober_json(probes.BASE.read_text(), settings),
+    )
+    files.write_if_changed(
+        settings.data_dir / "config" / "prometheus.yml", prometheus.prometheus_yml(settings)
     )
     files.keep_settings(settings)
     if kept := files.snapshot(settings):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.credentials import READERS, readers
-from stack.images import BACKUP, IMAGES, SHIPPER, VICTORIALOGS, Image, digest
+from stack.images import BACKUP, IMAGES, OAUTH2PROXY, SHIPPER, VICTORIALOGS, Image, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
 
@@ -50,18 +50,19 @@ class Addition:
 
 
 _SHIPPER_FILE = PODMAN_DIR / "compose.shipper.yml"
+_OPERATOR_FILE = PODMAN_DIR / "compose.operator.yml"
 # By the value of OBSERVABILITY.
 ADDITIONS = {
     "": Addition(),
     "embedded": Addition(
-        (PODMAN_DIR / "compose.embedded.yml", _SHIPPER_FILE),
-        ("victorialogs", "shipper"),
-        (VICTORIALOGS, SHIPPER),
+        (PODMAN_DIR / "compose.embedded.yml", _SHIPPER_FILE, _OPERATOR_FILE),
+        ("victorialogs", "shipper", "victoriametrics", "oauth2proxy"),
+        (VICTORIALOGS, SHIPPER, OAUTH2PROXY),
     ),
     "grafana": Addition(
-        (PODMAN_DIR / "compose.grafana.yml", _SHIPPER_FILE),
-        ("loki", "grafana", "shipper"),
-        (SHIPPER,),
+        (PODMAN_DIR / "compose.grafana.yml", _SHIPPER_FILE, _OPERATOR_FILE),
+        ("loki", "grafana", "shipper", "oauth2proxy"),
+        (SHIPPER, OAUTH2PROXY),
     ),
 }
 # Where the shipper sends what; both take the same protocol.

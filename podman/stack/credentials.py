@@ -35,6 +35,8 @@ UIDS = {
     "prober": 7117,
     "victorialogs": 7118,
     "shipper": 7119,
+    "victoriametrics": 7120,
+    "oauth2proxy": 7121,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first
@@ -70,6 +72,12 @@ READERS = {
     },
     "grafana_secret": {"realm": ("grafana_secret", "{}"), "grafana": ("grafana_secret", "{}")},
     "grafana_secret_key": {"grafana": ("grafana_secret_key", "{}")},
+    "operator_pages_secret": {
+        "realm": ("operator_pages_secret", "{}"),
+        "oauth2proxy": ("operator_pages_secret", "{}"),
+    },
+    # A new one ends every session at the operator's pages.
+    "operator_cookie_secret": {"oauth2proxy": ("operator_cookie_secret", "{}")},
     "smtp_password": {
         "realm": ("smtp_password", "{}"),
         "alertmanager": ("smtp_password", "{}"),

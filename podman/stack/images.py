@@ -63,7 +63,12 @@ VICTORIALOGS = replace(
     _image("victorialogs", "base", None, _VICTORIA / "go.mod", _VICTORIA / "go.sum"),
     builder="base-testing",
 )
-OPTIONAL = (BACKUP, SHIPPER, VICTORIALOGS)
+_OAUTH2PROXY = PODMAN_DIR / "oauth2proxy"
+OAUTH2PROXY = replace(
+    _image("oauth2proxy", "base", None, _OAUTH2PROXY / "go.mod", _OAUTH2PROXY / "go.sum"),
+    builder="base-testing",
+)
+OPTIONAL = (BACKUP, SHIPPER, VICTORIALOGS, OAUTH2PROXY)
 
 
 def digest(parts: list[bytes | Path]) -> str:

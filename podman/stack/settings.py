@@ -173,6 +173,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "LOGS_BUFFER_MB": _POSITIVE,
     "LOGS_MB": _POSITIVE,
     "LOGS_RETENTION_DAYS": _POSITIVE,
+    "METRICS_RETENTION_DAYS": _POSITIVE,
     "BACKUP_TARGET": (
         _matches(r"|/[^:\s]+|(sftp|s3|rest|azure|b2|gs|swift|rclone):\S+"),
         "a folder of another disk (/mnt/backup), or sftp:…, s3:…, rest:… as restic writes them",

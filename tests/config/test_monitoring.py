@@ -67,7 +67,7 @@ def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["backup", "grafana", "victorialogs"])
+@pytest.mark.parametrize("name", sorted(f.stem for f in (PROMETHEUS / "scrape").glob("*.yml")))
 @pytest.mark.parametrize("mistake", ["", "    metrics_paht: /\n"], ids=["as it is", "broken"])
 def test_prometheus_reads_what_is_to_be_watched_where_it_is(
     name: str, mistake: str, image: Callable[[str], str], tmp_path: Path

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,11 +38,21 @@ NGINX = PODMAN_DIR / "nginx"
 NOBODY = "255.255.255.255"
 SERVICES = ("importer", "keycloak", "ohif", "orthanc")
 CONFIGURATIONS = ("/etc/nginx/nginx.conf", "/etc/ohif/nginx.conf")
-# The stand-in for Grafana runs beside nginx, on the same loopback.
-DOOR = [
-    f"--volume={NGINX}/doors:/etc/nginx/doors:ro",
-    "--add-host=grafana:127.0.0.1",
+
+
+def _door(name: str, *services: str) -> list[str]:
+    """Return podman's options for a door; the stand-ins run beside nginx, on the same loopback."""
+    volume = f"--volume={NGINX}/doors/{name}.conf:/etc/nginx/doors/{name}.conf:ro"
+    return [volume, *(f"--add-host={service}:127.0.0.1" for service in services)]
+
+
+DOOR = _door("grafana", "grafana")
+OPERATORS = [
+    *_door("operator", "alertmanager", "oauth2proxy", "prometheus"),
+    *_door("embedded", "victorialogs", "victoriametrics"),
+    f"--volume={NGINX}/pages:/etc/nginx/pages:ro",
 ]
+DOORS = {"no door": [], "Grafana's door": DOOR, "the operator's doors": OPERATORS}
 STAND_IN = """
 import http.server, json
 
@@ -60,6 +71,42 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 http.server.ThreadingHTTPServer(("127.0.0.1", 3000), Handler).serve_forever()
+"""
+# oauth2-proxy, which takes its time, and all that lies behind it.
+OPERATED = """
+import http.server, json, threading, time
+
+checks = []
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked = {name.lower(): value for name, value in self.headers.items()}
+        body = json.dumps({"path": self.path, "headers": asked, "checks": len(checks)}).encode()
+        status, headers = 200, {"Access-Control-Allow-Origin": "*", "X-Frame-Options": "x"}
+        if self.path == "/operator/session/auth":
+            checks.append(1)
+            time.sleep(0.3)
+            good = "__Host-operator=good" in asked.get("cookie", "")
+            status, headers = (202 if good else 401), {}
+            if good:
+                headers["Set-Cookie"] = f"__Host-operator=newer{len(checks)}; Path=/; Secure"
+        elif self.path.startswith("/operator/session/start"):
+            status, headers = 302, {"Location": "https://login.example/"}
+            headers["Set-Cookie"] = "csrf=" + asked["x-auth-request-redirect"] + "; Secure"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_POST = do_GET
+    def log_message(self, *words):
+        pass
+
+for port in (9090, 9093, 8428, 9428):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever).start()
+http.server.ThreadingHTTPServer(("127.0.0.1", 4180), Handler).serve_forever()
 """
 TOKEN = f"token.{secrets.token_hex(16)}"
 SEARCHED = f"Patient{secrets.token_hex(8)}"
@@ -211,29 +258,50 @@ def front(
 @pytest.fixture
 def dashboards(data_dir: Path, options: list[str], image: Callable[[str], str]) -> Iterator[Front]:
     """Provide nginx with Grafana's door, and behind it a server that answers what it was asked."""
-    with another(data_dir, [*options, *DOOR], image("nginx")) as door:
-        beside = f"{door.container}-grafana"
-        podman(
-            *("run", "--detach", f"--name={beside}", f"--network=container:{door.container}"),
-            *("--no-healthcheck", "--entrypoint=python3", image("importer"), "-c", STAND_IN),
-        )
-        try:
-            wait_until(lambda: door.get("/grafana/").status_code == 200, 20, "it answers", door.log)
+    with (
+        another(data_dir, [*options, *DOOR], image("nginx")) as door,
+        beside(door, image("importer"), STAND_IN),
+    ):
+        wait_until(lambda: door.get("/grafana/").status_code == 200, 20, "it answers", door.log)
+        yield door
+
+
+@contextmanager
+def beside(front: Front, tag: str, program: str) -> Iterator[None]:
+    """Run a stand-in on nginx's own loopback."""
+    name = f"{front.container}-beside"
+    podman(
+        *("run", "--detach", f"--name={name}", f"--network=container:{front.container}"),
+        *("--no-healthcheck", "--entrypoint=python3", tag, "-c", program),
+    )
+    try:
+        yield
+    finally:
+        podman("rm", "--force", "--time=0", name)
+
+
+@pytest.fixture(scope="module")
+def operated(data_dir: Path, options: list[str], image: Callable[[str], str]) -> Iterator[Front]:
+    """Provide nginx with the operator's doors, and stand-ins for all that is behind them."""
+    with another(data_dir, [*options, *OPERATORS], image("nginx")) as door:
+        # Nobody is there yet who could say who comes.
+        assert door.get("/prometheus/graph", cookie="__Host-operator=good").status_code == 503
+        with beside(door, image("importer"), OPERATED):
+            wait_until(
+                lambda: door.get("/operator/").status_code == 401, 20, "it answers", door.log
+            )
             yield door
-        finally:
-            podman("rm", "--force", "--time=0", beside)
 
 
-@pytest.mark.parametrize("door", [False, True], ids=["no door", "Grafana's door"])
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("path", CONFIGURATIONS)
 def test_nginx_accepts_its_configuration(
-    path: str, options: list[str], image: Callable[[str], str], *, door: bool
+    path: str, options: list[str], image: Callable[[str], str], door: str
 ) -> None:
     # The viewer's own file says where its process id goes, the front door's caller does.
     pid = ["-g", "pid /tmp/nginx.pid;"] if path.startswith("/etc/nginx") else []
     check = ["nginx", "-e", "stderr", "-t", "-c", path, *pid]
-    added = DOOR if door else []
-    done = attempt(["podman", "run", "--rm", *options, *added, image("nginx"), *check])
+    done = attempt(["podman", "run", "--rm", *options, *DOORS[door], image("nginx"), *check])
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
@@ -411,8 +479,13 @@ def test_a_body_of_more_than_four_gigabytes_is_refused_beforehand(front: Front) 
         "/auth/realms/dicom/protocol/saml",
         "/auth/realms/master/protocol/openid-connect/auth",
         "/clinic-search/studies",
+        "/alertmanager/",
+        "/dashboards/",
         "/grafana/",
         "/inbox/",
+        "/logs/",
+        "/operator/",
+        "/prometheus/",
         "/session-check",
     ],
 )
@@ -466,6 +539,86 @@ def test_who_asks_grafana_too_much_is_slowed_down(dashboards: Front) -> None:
     answers = [dashboards.get("/grafana/x.js").status_code for _ in range(700)]
     assert answers[:300] == [200] * 300
     assert 429 in answers
+
+
+@pytest.mark.parametrize(
+    ("path", "inner"),
+    [
+        ("/prometheus/graph?g0.expr=up", "/graph?g0.expr=up"),
+        ("/prometheus/api/v1/query?query=up", "/api/v1/query?query=up"),
+        ("/alertmanager/api/v2/alerts", "/api/v2/alerts"),
+        ("/dashboards/vmui/", "/vmui/"),
+        ("/dashboards/api/v1/query_range?query=up", "/api/v1/query_range?query=up"),
+        ("/logs/select/logsql/query?query=*", "/select/logsql/query?query=*"),
+    ],
+)
+def test_the_operators_doors_lead_where_they_should_with_a_session_alone(
+    operated: Front, path: str, inner: str
+) -> None:
+    cookie = f"other=1; __Host-operator=good{secrets.token_hex(4)}"
+    answer = operated.get(path, cookie=cookie, authorization="Bearer x")
+    assert (answer.status_code, answer.json()["path"]) == (200, inner)
+    # What lies behind learns nothing that opens something else.
+    assert not {"cookie", "authorization"} & answer.json()["headers"].keys()
+    assert not_once(answer) == []
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    # The session was confirmed anew.
+    assert answer.headers["Set-Cookie"].startswith("__Host-operator=newer")
+    for refused in (operated.get(path), operated.get(path, cookie="__Host-operator=bad")):
+        assert (refused.status_code, "Set-Cookie" in refused.headers) == (401, False)
+        assert not_once(refused) == []
+
+
+def test_a_page_without_a_session_leads_to_the_login_and_back(operated: Front) -> None:
+    answer = operated.get("/prometheus/graph?g0.expr=up&g0.tab=1", accept="text/html,*/*")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "https://login.example/")
+    assert answer.headers["Set-Cookie"].startswith("csrf=/prometheus/graph?g0.expr=up&g0.tab=1;")
+
+
+def test_those_that_come_with_one_cookie_are_confirmed_once(operated: Front) -> None:
+    cookie = f"__Host-operator=good{secrets.token_hex(4)}"
+    before = operated.get("/prometheus/graph", cookie="__Host-operator=good").json()["checks"]
+    with ThreadPoolExecutor(16) as pool:
+        asked = [
+            pool.submit(operated.get, f"/dashboards/api/v1/query?query={n}", cookie=cookie)
+            for n in range(32)
+        ]
+        answers = [one.result() for one in asked]
+    assert {a.status_code for a in answers} == {200}
+    assert {a.json()["checks"] for a in answers} == {before + 1}
+    # Each of them learns of the new cookie, whichever the browser hears last.
+    assert len({a.headers["Set-Cookie"] for a in answers}) == 1
+    # Another cookie is another session.
+    other = operated.get("/prometheus/graph", cookie=f"{cookie}x").json()
+    assert other["checks"] == before + 2
+
+
+def test_a_refusal_is_not_remembered(operated: Front) -> None:
+    checks = []
+    for _ in range(2):
+        assert operated.get("/operator/", cookie="__Host-operator=bad").status_code == 401
+        known = operated.get(
+            "/prometheus/graph", cookie=f"__Host-operator=good{secrets.token_hex(4)}"
+        )
+        checks.append(known.json()["checks"])
+    # The refused one and the fresh one.
+    assert checks[1] - checks[0] == 2
+
+
+def test_the_pages_that_ship_load_nothing_from_elsewhere(operated: Front) -> None:
+    good = {"cookie": "__Host-operator=good"}
+    for page in ("/operator/", "/alertmanager/"):
+        answer = operated.get(page, **good)
+        assert answer.headers["Content-Type"] == "text/html"
+        assert (
+            "'unsafe-inline'" not in answer.headers["Content-Security-Policy"].split("style-src")[0]
+        )
+        assert re.findall(r'(?:src|href)="(?!/)', answer.text) == []
+        assert re.findall(r"<script>| on[a-z]+=|<style", answer.text) == []
+        for part in re.findall(r'(?:src|href)="(/operator/[a-z]+\.(?:css|js))"', answer.text):
+            assert operated.get(part, **good).status_code == 200
 
 
 @pytest.mark.parametrize(

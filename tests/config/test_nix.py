@@ -44,7 +44,7 @@ RUN_BY = {
     "ohif": "nginx",
 }
 # Keycloak's management port is not in its image's EXPOSE for the world, but for the backend.
-PORT = re.compile(r"\b([a-z]+):([0-9]{2,5})\b")
+PORT = re.compile(r"\b([a-z][a-z0-9]*):([0-9]{2,5})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def read_by_modules() -> set[str]:
     """Return the files and folders of podman/<service>/ that a module names."""
     named = set()
     for module in MODULES.glob("*.nix"):
-        named |= set(re.findall(r"\.\./(podman/[a-z]+(?:/[A-Za-z_.-]+)*)", module.read_text()))
+        named |= set(
+            re.findall(r"\.\./(podman/[a-z0-9]+(?:/[A-Za-z0-9_.-]+)*)", module.read_text())
+        )
     files = {name for name in named if not name.startswith("podman/stack/")}
     return {name for name in files if name.count("/") > 1 or (TOP / name).is_dir()}
 
@@ -85,7 +87,7 @@ def read_by_modules() -> set[str]:
 def shown_by_compose() -> set[str]:
     """Return the files and folders of podman/<service>/ that a container gets."""
     text = "".join(file.read_text() for file in COMPOSE_FILES)
-    found = re.findall(r"\./([a-z]+(?:/[A-Za-z_.-]+)*)(?::/[^:]+:ro|\])", text)
+    found = re.findall(r"\./([a-z0-9]+(?:/[A-Za-z0-9_.-]+)*)(?::/[^:]+:ro|\])", text)
     return {f"podman/{name}" for name in found}
 
 
@@ -221,7 +223,9 @@ def exposed(service: str) -> set[str]:
 
 def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     compose = "".join(file.read_text() for file in COMPOSE_FILES)
-    hosts = dict(re.findall(r"- ([a-z]+):\$\{BACKEND_PREFIX[^}]*\}\.(\d+)$", compose, re.MULTILINE))
+    hosts = dict(
+        re.findall(r"- ([a-z0-9]+):\$\{BACKEND_PREFIX[^}]*\}\.(\d+)$", compose, re.MULTILINE)
+    )
     names = json.loads(NAMES.read_text())
     assert {name: f"127.0.10.{last}" for name, last in hosts.items()} == names
     services = compose_services()
@@ -230,7 +234,10 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     modules = "".join(path.read_text() for path in MODULES.glob("*.nix"))
     uids = {int(uid) for uid in re.findall(r"\buid = (?:mkForce )?(\d+);", modules)}
     assert uids <= set(UIDS.values())
-    alike = ("auditor", "backup", "grafana", "importer", "loki", "orthanc", "realm", "shipper")
+    alike = (
+        *("auditor", "backup", "grafana", "importer", "loki", "oauth2proxy", "orthanc", "realm"),
+        "shipper",
+    )
     assert {UIDS[name] for name in alike} <= uids
     for name, service in services.items():
         assert service.user == f"{UIDS[name]}:{UIDS[name]}"
@@ -243,8 +250,9 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         for module in MODULES.glob("*.nix")
         if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
-    assert found.keys() == {"backup", "exporters", "grafana", "loki", "shipper"}
+    assert found.keys() == {"backup", "exporters", "grafana", "loki", "operator", "shipper"}
     exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
+    found["oauth2proxy"] = found.pop("operator")
     for name in (*(found.keys() - {"exporters"}), *exporters):
         limits = found["exporters" if name in exporters else name]
         assert limits == {services[name].memory.upper()}, name
@@ -254,7 +262,7 @@ def test_each_secret_is_declared_beside_its_reader() -> None:
     declared = set()
     for module in MODULES.glob("*.nix"):
         for service, body in re.findall(
-            r"secretReaders\.([a-z]+) = \{(.*?)\n +\};", module.read_text(), re.DOTALL
+            r"secretReaders\.([a-z0-9]+) = \{(.*?)\n +\};", module.read_text(), re.DOTALL
         ):
             listed = re.search(r"files = (.*?\]?);", body, re.DOTALL)
             assert listed, f"{module}: {service}"

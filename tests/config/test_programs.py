@@ -73,7 +73,7 @@ def test_postgresql_reads_its_file_and_is_durable(
 
 def test_compose_files_name_no_address() -> None:
     files = list(PODMAN_DIR.glob("compose*.yml"))
-    assert len(files) == 5
+    assert len(files) == 6
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
@@ -92,10 +92,19 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str) 
     # What the second file adds joins what the first says.
     shown = [volume.split(":")[1] for volume in read["nginx"]["volumes"]]
     assert "/etc/nginx/nginx.conf" in shown
-    assert ("/etc/nginx/doors/grafana.conf" in shown) is (observability == "grafana")
+    doors = {path.rpartition("/")[2] for path in shown if path.startswith("/etc/nginx/doors/")}
+    assert (
+        doors
+        == {
+            "": set(),
+            "embedded": {"embedded.conf", "operator.conf"},
+            "grafana": {"grafana.conf", "operator.conf"},
+        }[observability]
+    )
     hosts = {line.split(":")[0] for line in read["prometheus"]["extra_hosts"]}
     assert ({"grafana", "loki"} <= hosts) is (observability == "grafana")
-    assert ("victorialogs" in hosts) is (observability == "embedded")
+    assert ({"victorialogs", "victoriametrics"} <= hosts) is (observability == "embedded")
+    assert ("oauth2proxy" in hosts) is bool(observability)
     told = {line.split(":")[0] for line in read.get("shipper", {}).get("extra_hosts", ())}
     assert told == {"embedded": {"victorialogs"}, "grafana": {"loki"}}.get(observability, set())
     assert ("backup" in hosts) is bool(target)

@@ -29,7 +29,14 @@ def attributes(client: str) -> Representation:
 
 
 def test_the_clients_are_those_of_the_design() -> None:
-    assert OWN == ["auditor", "grafana", "monitoring", "ohif-viewer", "orthanc-api"]
+    assert OWN == [
+        "auditor",
+        "grafana",
+        "monitoring",
+        "ohif-viewer",
+        "operator-pages",
+        "orthanc-api",
+    ]
     assert CLIENTS["admin-cli"]["enabled"] is False
 
 

@@ -174,6 +174,7 @@ def service_token(stack: Stack, client: str) -> str:
         "orthanc-api": "orthanc_api_secret",
         "monitoring": "monitoring_secret",
         "grafana": "grafana_secret",
+        "operator-pages": "operator_pages_secret",
     }
     path = stack.data_dir / "secrets" / f"realm.{names[client]}"
     with stack.session() as session:

@@ -34,6 +34,7 @@ WRITTEN = {
     "prometheus": {"/var/lib/prometheus"},
     "shipper": {"/var/lib/metrics", "/var/lib/shipper"},
     "victorialogs": {"/var/lib/victorialogs"},
+    "victoriametrics": {"/var/lib/victoriametrics"},
 }
 LISTENS = {
     "alertmanager": {9093},
@@ -44,6 +45,7 @@ LISTENS = {
     "keycloak": {8080, 9000},
     "nginx": {80, 443, 8081},
     "nginxmetrics": {9113},
+    "oauth2proxy": {4180, 44180},
     "ohif": {80},
     "orthanc": {8042},
     "postgresql": {5432},
@@ -51,6 +53,7 @@ LISTENS = {
     "prometheus": {9090},
     "shipper": set(),
     "victorialogs": {9428},
+    "victoriametrics": {8428},
 }
 # What is asked of whoever sits on the backend already: Prometheus and Alertmanager trust it, and both show no person.
 PROOF_WANTED = {

@@ -1,4 +1,4 @@
-"""Who comes from Keycloak to the dashboards, asked for as grafana.env says; Grafana itself is not built here."""
+"""Every panel has something to show after traffic, and who comes from Keycloak to Grafana, which itself is not built here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,79 @@ from urllib.parse import parse_qs, urlsplit
 
 import jmespath  # type: ignore[import-untyped]
 import pytest
+from harness.day import hour
+from harness.operator import enter
 from harness.people import endpoint, form_action, open_login_form
 from harness.second_factor import Phone, prove
+from harness.wait import wait_until
+from stack import dashboards
 from stack.settings import PODMAN_DIR, read_env
 
 if TYPE_CHECKING:
     from harness.people import People
-    from harness.stack import Stack
+    from harness.stack import Session, Stack
+
+PANELS = [
+    pytest.param(panel, id=f"{dashboard.name}: {panel.title}")
+    for dashboard in dashboards.read()
+    for panel in dashboard.panels
+]
+# Two scrapes, the copy to VictoriaMetrics, and what it holds back of the newest.
+SHOWN_S = 150
+Ask = "Callable[[str, str], list[dict[str, object]]]"
 
 OAUTH = "GF_AUTH_GENERIC_OAUTH_"
+
+
+@pytest.fixture(scope="module")
+def admin(stack: Stack, people: People) -> Session:
+    """Provide an admin's browser, after an hour's traffic in two clinics."""
+    assert stack.podman_settings
+    hour(stack, people)
+    session, answer = enter(stack, people, "admin-x")
+    assert answer.status_code == 200
+    return session
+
+
+def series(stack: Stack, admin: Session, store: str, expr: str) -> list[dict[str, object]]:
+    """Ask a store for the present value of each line of a query, through the operator's door."""
+    answer = admin.get(f"{stack.url}/{store}/api/v1/query", params={"query": expr})
+    assert answer.status_code == 200, answer.text
+    # What is divided by nothing is no number to draw.
+    return [one for one in answer.json()["data"]["result"] if one["value"][1] != "NaN"]
+
+
+@pytest.mark.parametrize("store", ["prometheus", "dashboards"])
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_query_of_a_panel_has_something_to_show_after_traffic(
+    stack: Stack, admin: Session, panel: dashboards.Panel, store: str
+) -> None:
+    for query in panel.queries:
+        found = wait_until(
+            lambda expr=query.expr: series(stack, admin, store, expr),
+            SHOWN_S,
+            f"{store} has {query.expr}",
+            lambda: stack.logs("prometheus"),
+        )
+        for one in found or []:
+            # A line without a name could not be told from the next one.
+            labels = one["metric"]
+            assert isinstance(labels, dict)
+            assert set(dashboards.labels(query.legend)) <= set(labels), query.expr
+        assert query.legend.count("{{") or len(found or []) == 1, query.expr
+
+
+@pytest.mark.parametrize("asks", dashboards.questions())
+def test_every_question_of_the_operators_page_is_one_that_prometheus_answers(
+    stack: Stack, admin: Session, asks: str
+) -> None:
+    series(stack, admin, "prometheus", dashboards.questions()[asks])
+
+
+def test_victoriametrics_offers_the_dashboards_of_the_list(stack: Stack, admin: Session) -> None:
+    answer = admin.get(f"{stack.url}/dashboards/vmui/custom-dashboards")
+    shown = {one["title"] for one in answer.json()["dashboardsSettings"]}
+    assert shown == {dashboard.title for dashboard in dashboards.read()}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ ELSEWHERE = {
 PROBED = {"archive", "login", "viewer"}
 WATCHED = {
     *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
-    *("nginxmetrics", "orthanc", "prober", "prometheus", "victorialogs"),
+    *("nginxmetrics", "oauth2proxy", "orthanc", "prober", "prometheus", "victorialogs"),
+    "victoriametrics",
 }
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150
@@ -181,7 +182,7 @@ def test_an_import_that_fails_is_reported_for_its_clinic(stack: Stack, people: P
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "/-/ready", "/api/v1/targets", "/api/v2/alerts", "/prometheus/", "/alertmanager/"],
+    ["/metrics", "/-/ready", "/api/v1/targets", "/api/v2/alerts"],
 )
 def test_the_web_front_has_the_viewers_page_where_prometheus_has_its_own(
     stack: Stack, path: str

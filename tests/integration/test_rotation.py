@@ -40,6 +40,7 @@ CLIENTS = {
     "auditor_secret": "auditor",
     "grafana_secret": "grafana",
     "monitoring_secret": "monitoring",
+    "operator_pages_secret": "operator-pages",
     "orthanc_api_secret": "orthanc-api",
 }
 # Of each secret: the containers that start anew. Where Grafana is, it would be one of them.
@@ -49,6 +50,8 @@ RESTARTED = {
     "keycloak_db_password": {"keycloak"},
     "monitoring_db_password": {"dbmetrics"},
     "monitoring_secret": {"prober", "prometheus"},
+    "operator_cookie_secret": {"oauth2proxy"},
+    "operator_pages_secret": {"oauth2proxy"},
     "orthanc_api_secret": {"importer"},
     "orthanc_db_password": {"orthanc"},
     "realm_reconciler_secret": set(),

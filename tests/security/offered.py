@@ -117,11 +117,12 @@ def locations() -> list[Location]:
     text = (NGINX / "nginx.conf").read_text()
     plain, inner, tls = text.split("\n    server {")[1:]
     doors = "".join(door.read_text() for door in sorted((NGINX / "doors").iterdir()))
+    # The doors come before nginx.conf's own pattern for what has none.
     return [
         *_read("plain", plain),
         *_read("inner", inner),
-        *_read("tls", tls),
         *_read("tls", doors),
+        *_read("tls", tls),
     ]
 
 

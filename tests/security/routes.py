@@ -43,6 +43,8 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     # As a page for people.
     "viewer": (200, "<title>"),
     "no page": (404, "<p>There is nothing here.</p>"),
+    "no session": (401, "<p>This needs a valid access token: please log in.</p>"),
+    "no way back": (403, "<p>Your account does not allow this.</p>"),
     "odd": (400, "<p>This request is malformed.</p>"),
     "read only": (405, "<p>This can only be read;"),
     "gone": (404, ""),
@@ -295,6 +297,51 @@ ROWS = (
             *("/clinic-search", "/clinic-search/studies", "/session-check"),
         )
     ),
+    # The operator's pages are opened by a session of their own, which no token is: tests/integration has who gets one.
+    *(
+        Row(path, everyone("no session"))
+        for path in (
+            *("/operator/", "/operator/alerts.js", "/operator/pages.css"),
+            *("/prometheus/", "/prometheus/graph", "/prometheus/config", "/prometheus/static/x"),
+            *(f"/prometheus/api/v1/{end}" for end in ("query?query=up", "targets", "status/flags")),
+            *("/alertmanager/", "/alertmanager/api/v2/alerts", "/alertmanager/api/v2/silences"),
+            *("/dashboards/vmui/", "/dashboards/api/v1/query?query=up"),
+            *("/dashboards/prometheus/api/v1/query_range", "/dashboards/api/v1/status/tsdb"),
+            *("/logs/select/vmui/", "/logs/select/logsql/query?query=*"),
+        )
+    ),
+    *(
+        Row(path, everyone("moved"))
+        for path in (
+            *("/operator", "/prometheus", "/alertmanager", "/dashboards", "/dashboards/"),
+            *("/logs", "/logs/", "/operator/dashboards", "/operator/logs"),
+        )
+    ),
+    Row("/operator/session/callback", everyone("no way back")),
+    Row("/operator/session/sign_out", everyone("read only")),
+    Row("/alertmanager/api/v2/silences", everyone("read only"), "POST"),
+    *(
+        Row(path, everyone("no page"))
+        for path in (
+            *("/operator/x", "/operator/session/auth", "/operator/session/check"),
+            *("/operator/session/start", "/operator/session/userinfo", "/operator/operator.html"),
+            *(f"/prometheus/{end}" for end in ("metrics", "-/ready", "federate", "debug/pprof/")),
+            *(f"/prometheus/api/v1/{end}" for end in ("write", "admin/tsdb/snapshot")),
+            *("/alertmanager/metrics", "/alertmanager/-/ready", "/alertmanager/api/v2/status"),
+            *(f"/dashboards/{end}" for end in ("metrics", "flags", "snapshot/create", "federate")),
+            *(f"/dashboards/api/v1/{end}" for end in ("write", "import", "export", "x")),
+            "/dashboards/api/v1/admin/tsdb/delete_series",
+            *(
+                "/logs/metrics",
+                "/logs/insert/jsonline",
+                "/logs/delete/run_task",
+                "/logs/internal/x",
+            ),
+        )
+    ),
+    Row("/prometheus/-/reload", everyone("no page"), "POST"),
+    Row("/dashboards/api/v1/import", everyone("no page"), "POST"),
+    Row("/logs/insert/loki/api/v1/push", everyone("no page"), "POST"),
     *(Row(f"/store{path}", everyone("404")) for path in ("/", "/dicom-web/studies", "/metrics")),
     Row("/store/dicom-web/studies", everyone("404"), "POST"),
     # The identity provider.

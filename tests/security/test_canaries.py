@@ -29,6 +29,7 @@ CLIENTS = {
     "auditor_secret": "auditor",
     "grafana_secret": "grafana",
     "monitoring_secret": "monitoring",
+    "operator_pages_secret": "operator-pages",
     "orthanc_api_secret": "orthanc-api",
     "realm_reconciler_secret": "realm-reconciler",
 }
@@ -73,7 +74,7 @@ def planted(stack: Stack, people: People) -> Mapping[bytes, str]:
             for path in ("/dicom-web/studies", "/orthanc/system", "/dicom-web/studies/1.2.3"):
                 session.get(stack.url + path, headers=bearer)
     for client in CLIENTS.values():
-        if client not in ("grafana", "realm-reconciler"):
+        if client not in ("grafana", "operator-pages", "realm-reconciler"):
             values[f"token of {client}"] = service_token(stack, client)
     return forms(values, CLIENTS)
 

@@ -15,9 +15,10 @@ from urllib3.exceptions import HTTPError
 from access_audit import codes, digest, events, files, follow, keycloak, spool
 from access_audit.config import Config
 from access_audit.judge import judge
-from access_audit.metrics import Metrics, outcome
+from access_audit.metrics import Metrics, outcome, route
 from access_audit.record import Record, Result, What, Who, identify
-from access_audit.state import State, load, save
+from access_audit.spool import Request
+from access_audit.state import State, load, remember, save
 
 POLL_INTERVAL_S = 1.0
 EVENTS_INTERVAL_S = 10.0
@@ -27,8 +28,12 @@ HEARTBEAT_URL = "http://nginx/healthz"
 HEARTBEAT_PATH = "/healthz"
 UPKEEP_INTERVAL_S = 300.0
 RETRY_S = 5.0
+# Who was answered within this time is at work.
+ACTIVE_S = 900.0
 # A loop that has not come round for this long is stuck.
 STUCK_S = 120.0
+# Keycloak's name for the account of a client.
+ACCOUNT_PREFIX = "service-account-"
 _ME = Who(name="auditor", verified=True)
 
 
@@ -58,12 +63,19 @@ class Auditor:
         self._known_until_s = {"nginx": now_s, "keycloak": now_s}
         for service in self._known_until_s:
             self.metrics.lag_s.labels(service).set_function(partial(self._lag_s, service))
+        # By subject when each person was last answered, the latest at the end.
+        self._active: dict[str, float] = {}
+        self.metrics.active.set_function(self._count_active)
         self._due_s: dict[str, float] = {}
         self._ticked_s = clocks.monotonic_s()
         self._told: set[str] = set()
 
     def _lag_s(self, service: str) -> float:
         return self._clocks.now_s() - self._known_until_s[service]
+
+    def _count_active(self) -> int:
+        since_s = self._clocks.now_s() - ACTIVE_S
+        return sum(time_s > since_s for time_s in list(self._active.values()))
 
     def healthy(self) -> bool:
         """Tell whether the loop comes round."""
@@ -102,7 +114,7 @@ class Auditor:
         state = self._state.copy()
         state.offsets = batch.offsets
         records = []
-        outcomes: list[str] = []
+        requests: list[Request] = []
         newest_s = 0.0
         unreadable = 0
         for line in batch.lines:
@@ -114,17 +126,29 @@ class Auditor:
             newest_s = max(newest_s, request.time_s)
             if request.path == HEARTBEAT_PATH:
                 continue
-            outcomes.append(outcome(request.status))
+            requests.append(request)
             if record := judge(state, request):
                 records.append(record)
         self._commit(records, state)
-        for name in outcomes:
-            self.metrics.requests.labels(name).inc()
+        for request in requests:
+            self._count(request)
         if unreadable:
             self.metrics.unreadable.inc(unreadable)
             log.line("unreadable_lines", count=unreadable)
         self._known_until_s["nginx"] = max(newest_s, self._known_until_s["nginx"])
         return batch.more
+
+    def _count(self, request: Request) -> None:
+        became = outcome(request.status)
+        self.metrics.requests.labels(became).inc()
+        if became != "answered":
+            return
+        name = route(request.method, request.path)
+        if name and request.seconds is not None:
+            self.metrics.request_s.labels(name).observe(request.seconds)
+        who = request.who
+        if who.verified and not who.name.startswith(ACCOUNT_PREFIX):
+            remember(self._active, who.subject, request.time_s)
 
     def keycloak(self) -> None:
         """Record what Keycloak noted since the last time; raises Unavailable."""
@@ -166,7 +190,9 @@ class Auditor:
         for record in records:
             self.metrics.records.labels(record.what.event.meaning).inc()
             is_login = record.what.type == codes.LOGIN
-            if is_login and record.result.outcome != codes.SUCCESS:
+            if is_login and record.result.outcome == codes.SUCCESS:
+                self.metrics.logins.inc()
+            elif is_login:
                 self.metrics.login_failures.inc()
 
     def _activity(self, kind: codes.Code) -> None:

@@ -18,7 +18,10 @@ _STUDY = re.compile(rf"(?:/orthanc)?/dicom-web/studies/({_UID})(?=/|$)", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the archive, `time_s` seconds since 1970; the study as the path names it."""
+    """One request to the archive, `time_s` seconds since 1970; the study as the path names it.
+
+    `seconds` is what it took from the first byte of the request to the last of the answer.
+    """
 
     time_s: float
     id: str
@@ -28,6 +31,8 @@ class Request:
     study_uid: str
     status: int
     who: Who
+    # Lines of before an upgrade do not tell.
+    seconds: float | None = None
 
 
 def parse(line: bytes) -> Request:
@@ -49,6 +54,7 @@ def parse(line: bytes) -> Request:
             status=int(fields["status"]),
             # What the session check confirmed was signed by Keycloak and is of a living session.
             who=_who(fields["claims"], verified=fields["session"] == "200"),
+            seconds=float(fields["seconds"]) if "seconds" in fields else None,
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no line of the audit: {type(error).__name__}") from error

@@ -4,6 +4,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 STATUSES = ("success", "duplicate", "kept", "not_dicom", "rejected")
 DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+# Of which the cool-down is a part.
+SEARCHABLE_BUCKETS_S = (5, 15, 30, 60, 75, 90, 120, 180, 300, 600, 1800, 7200, 21600)
 
 
 class Metrics:
@@ -22,6 +24,13 @@ class Metrics:
             "From a file's being settled to its being filed away",
             clinic,
             buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.searchable_s = Histogram(
+            "dicom_import_searchable_seconds",
+            "From a file's lying in the inbox as it is to its being found in the archive",
+            clinic,
+            buckets=SEARCHABLE_BUCKETS_S,
             registry=registry,
         )
         self.pending = Gauge(
@@ -96,4 +105,5 @@ class Metrics:
             gauge.labels(clinic)
         for counter in (self.stored_bytes, self.retries, self.missing):
             counter.labels(clinic)
-        self.duration_s.labels(clinic)
+        for histogram in (self.duration_s, self.searchable_s):
+            histogram.labels(clinic)

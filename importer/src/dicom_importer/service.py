@@ -128,12 +128,15 @@ class Service:
         if self.stop.is_set():
             raise Stopping
 
-    def _filed(self, arrival: Arrival) -> None:
+    def _filed(self, arrival: Arrival, status: str) -> None:
         """Take a file out of what is pending; after the last one, what was filed is audited."""
         with self._settle_lock:
             if settler := self._settlers.get(arrival.clinic):
-                settler.forget(arrival.path)
+                since = settler.forget(arrival.path)
                 self.metrics.pending.labels(arrival.clinic).set(settler.pending)
+                if status == "success" and since is not None:
+                    waited_s = self.monotonic() - since
+                    self.metrics.searchable_s.labels(arrival.clinic).observe(waited_s)
         if self.queue.idle:
             self.wake.set()
 

@@ -80,10 +80,11 @@ class Settler:
         ]
         return min(waits, default=None)
 
-    def forget(self, path: str) -> None:
-        """Drop a file that was filed away."""
-        if one := self._submissions.get(submission(path)):
-            one.files.pop(path, None)
+    def forget(self, path: str) -> float | None:
+        """Drop a file that was filed away; returns since when it lay there as it was, if that was seen."""
+        one = self._submissions.get(submission(path))
+        known = one.files.pop(path, None) if one else None
+        return known[2] if known else None
 
     @property
     def pending(self) -> int:

@@ -50,7 +50,7 @@ class Worker:
         folders: Folders,
         queue: Queue,
         metrics: Metrics,
-        filed: Callable[[Arrival], None],
+        filed: Callable[[Arrival, str], None],
         *,
         room: Room,
         patience_s: float = 0.0,
@@ -168,7 +168,7 @@ class Worker:
         self._count(row)
         self._queue.done(job)
         self._context.delays.forget(job.arrival)
-        self._filed(job.arrival)
+        self._filed(job.arrival, row.decision.verdict.status)
 
     def _patience_left_s(self, job: Job) -> float:
         patience_s = 0.0 if job.whole else self._patience_s

@@ -49,6 +49,7 @@ def line(path: str, at_s: float = START_S, claims: object = ANNA, **changes: obj
         "study": "",
         "status": "200",
         "bytes": 1000,
+        "seconds": 0.2,
         "session": "200",
         "claims": payload(claims) if claims else "",
     }

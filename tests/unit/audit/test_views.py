@@ -246,10 +246,63 @@ def test_every_request_is_counted_by_what_became_of_it(desk: Desk) -> None:
     assert counted == {"answered": 3, "denied": 4, "failed": 2, "refused": 2}
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("GET", "/dicom-web/studies", "search"),
+        ("GET", f"/orthanc/dicom-web/studies/{STUDY}/series", "search"),
+        ("GET", f"/dicom-web/studies/{STUDY}/series/1.2/metadata", "metadata"),
+        ("GET", f"/dicom-web/studies/{STUDY}/series/1.2/instances/1.3/frames/1", "frames"),
+        ("GET", f"/dicom-web/studies/{STUDY}", "objects"),
+        ("GET", "/wado", "objects"),
+        ("POST", "/dicom-web/studies", "store"),
+    ],
+)
+def test_what_an_answer_took_is_counted_by_its_route(
+    desk: Desk, method: str, path: str, route: str
+) -> None:
+    auditor = desk.auditor()
+    get = auditor.metrics.registry.get_sample_value
+    assert get("dicom_archive_request_seconds_count", {"route": route}) == 0
+    desk.write(line(path, method=method, seconds=0.4), line("/orthanc/health"))
+    desk.write(line(path, method=method, status="503", seconds=60))
+    auditor.requests()
+    assert get("dicom_archive_request_seconds_count", {"route": route}) == 1
+    assert get("dicom_archive_request_seconds_sum", {"route": route}) == 0.4
+    assert get("dicom_archive_request_seconds_count", {"route": ""}) is None
+
+
+def test_a_line_of_before_an_upgrade_is_recorded_though_it_tells_no_time(desk: Desk) -> None:
+    auditor = desk.auditor()
+    older = json.loads(frame(1))
+    del older["seconds"]
+    desk.write(json.dumps(older).encode() + b"\n")
+    auditor.requests()
+    assert desk.told() == [VIEW]
+    get = auditor.metrics.registry.get_sample_value
+    assert get("dicom_archive_request_seconds_count", {"route": "frames"}) == 0
+
+
+def test_who_is_at_work_is_counted_and_is_no_program(desk: Desk) -> None:
+    auditor = desk.auditor()
+    get = auditor.metrics.registry.get_sample_value
+    assert get("dicom_active_people") == 0
+    prober = {"sub": "9c-prober", "preferred_username": "service-account-monitoring"}
+    desk.write(frame(1), frame(2), frame(3, claims=BERT), line("/orthanc/health", claims=prober))
+    # Who was refused, or whose session nobody confirmed, is not.
+    desk.write(frame(4, claims={"sub": "x"}, status="403"))
+    desk.write(frame(5, claims={"sub": "y"}, session=""))
+    auditor.requests()
+    assert get("dicom_active_people") == 2
+    desk.now_s += 901
+    assert get("dicom_active_people") == 0
+
+
 def test_logins_that_failed_are_counted_and_others_are_not(desk: Desk) -> None:
     auditor = desk.auditor()
     kinds = ("LOGIN", "LOGIN_ERROR", "LOGIN_ERROR", "RESET_PASSWORD_ERROR", "LOGOUT")
     desk.store.events = [desk.store.later(type=kind) for kind in kinds]
     auditor.keycloak()
-    counted = auditor.metrics.registry.get_sample_value("dicom_login_failures_total")
-    assert counted == 2
+    get = auditor.metrics.registry.get_sample_value
+    assert get("dicom_login_failures_total") == 2
+    assert get("dicom_logins_total") == 1

@@ -61,6 +61,7 @@ def test_every_status_is_exported_at_zero_from_the_start(importer: Importer) -> 
         for status in importer.statuses():
             assert get("dicom_imports_total", {"clinic_id": clinic, "status": status}) == 0
         assert get("dicom_import_duration_seconds_count", {"clinic_id": clinic}) == 0
+        assert get("dicom_import_searchable_seconds_count", {"clinic_id": clinic}) == 0
         assert get("dicom_pending_imports", {"clinic_id": clinic}) == 0
 
 
@@ -72,6 +73,22 @@ def test_pending_rises_with_a_drop_and_falls_with_filing(importer: Importer) -> 
     importer.work()
     assert get("dicom_pending_imports", {"clinic_id": "clinic-a"}) == 0
     assert get("dicom_import_duration_seconds_count", {"clinic_id": "clinic-a"}) == 1
+
+
+def test_the_time_until_an_image_is_found_begins_with_its_lying_in_the_inbox(
+    importer: Importer,
+) -> None:
+    get = importer.service.metrics.registry.get_sample_value
+    importer.drop("clinic-a/one.dcm", instance())
+    importer.drop("clinic-a/note.dcm", b"no DICOM at all" * 20)
+    importer.run()
+    label = {"clinic_id": "clinic-a"}
+    # What is not in the archive is not found in it.
+    assert get("dicom_import_duration_seconds_count", label) == 2
+    assert get("dicom_import_searchable_seconds_count", label) == 1
+    waited_s = get("dicom_import_searchable_seconds_sum", label)
+    assert waited_s is not None
+    assert waited_s >= importer.config.cooldown_s
 
 
 def test_health_and_metrics_are_all_that_is_served(importer: Importer) -> None:

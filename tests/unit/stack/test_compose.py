@@ -18,6 +18,7 @@ from stack.files import prepare, snapshot, write_if_changed
 from stack.images import digest
 from stack.probes import BASE as PROBES
 from stack.probes import prober_json
+from stack.prometheus import prometheus_yml
 from stack.settings import load
 from stack.site import site_conf
 
@@ -147,6 +148,8 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     write_if_changed(settings.data_dir / "config" / "alertmanager.json", alerts)
     prober = prober_json(PROBES.read_text(), settings)
     write_if_changed(settings.data_dir / "config" / "prober.json", prober)
+    watched = prometheus_yml(settings)
+    write_if_changed(settings.data_dir / "config" / "prometheus.yml", watched)
     first = snapshot(settings)
     assert first
     assert snapshot(settings) is None
@@ -154,7 +157,7 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
-    generated = {"alertmanager.json", "prober.json", "site.conf"}
+    generated = {"alertmanager.json", "prober.json", "prometheus.yml", "site.conf"}
     assert {*generated, "compose.yml", "compose.grafana.yml", "env"} <= set(names)
     assert {"nginx/nginx.conf", "loki/loki.yaml", "grafana/grafana.env"} <= set(names)
     assert not [n for n in names if "secret" in n or n.endswith(".key")]

@@ -9,6 +9,7 @@ CLIENT_SECRETS = {
     "auditor": "auditor_secret",
     "grafana": "grafana_secret",
     "monitoring": "monitoring_secret",
+    "operator-pages": "operator_pages_secret",
     "orthanc-api": "orthanc_api_secret",
 }
 

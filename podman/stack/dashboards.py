@@ -1,0 +1,217 @@
+"""Dashboards and the operator's page, made of one list: `python -m stack.dashboards` writes them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import yaml
+
+from stack.settings import PODMAN_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIST = PODMAN_DIR / "dashboards" / "panels.yaml"
+GRAFANA = PODMAN_DIR / "grafana" / "dashboards"
+VICTORIAMETRICS = PODMAN_DIR / "victoriametrics" / "dashboards"
+PAGE = PODMAN_DIR / "nginx" / "pages" / "operator.html"
+# What VictoriaMetrics writes behind a number, and Grafana's name for the same.
+UNITS = {
+    "GB": ("GB", "decgbytes"),
+    "MB": ("MB", "decmbytes"),
+    "bytes": ("B", "decbytes"),
+    "days": ("days", "d"),
+    "hours": ("h", "h"),
+    "milliseconds": ("ms", "ms"),
+    "minutes": ("min", "m"),
+    "per second": ("/s", "reqps"),
+    "percent": ("%", "percent"),
+    "seconds": ("s", "s"),
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Operation</title>
+<link rel="stylesheet" href="/operator/pages.css">
+</head>
+<body>
+<h1>Operation</h1>
+<ul>
+  <li><a href="/operator/dashboards">Dashboards</a>: imports, archive, viewers, logins, host</li>
+  <li><a href="/alertmanager/">Alerts</a> that are sent now, and what is silenced</li>
+  <li><a href="/operator/logs">Logs</a> of every service</li>
+  <li><a href="/prometheus/targets">What is watched</a>, <a href="/prometheus/alerts">what it alerts about</a>,
+    <a href="/prometheus/graph">ask for any number</a></li>
+  <li><a href="/auth/admin/dicom/console/">People and clinics</a> (from the networks that ADMIN_NETWORKS names)</li>
+</ul>
+<h2>What operators ask most</h2>
+<ul>
+  QUESTIONS
+</ul>
+<form method="post" action="/operator/session/sign_out?rd=%2F"><button>Log out</button></form>
+</body>
+</html>
+"""
+# Of Grafana's grid, which is 24 wide.
+WIDTH, HEIGHT = 12, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query in PromQL, and what its lines are called: text with labels as `{{label}}`."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of a dashboard."""
+
+    title: str
+    unit: str
+    queries: tuple[Query, ...]
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Panels in their order, under a name for files and addresses."""
+
+    name: str
+    title: str
+    panels: tuple[Panel, ...]
+
+
+def read(path: Path = LIST) -> tuple[Dashboard, ...]:
+    """Read the list; raises TypeError for a key that is none, KeyError for one that is missing."""
+    return tuple(
+        Dashboard(one["name"], one["title"], tuple(_panel(dict(p)) for p in one["panels"]))
+        for one in yaml.safe_load(path.read_text())["dashboards"]
+    )
+
+
+def questions(path: Path = LIST) -> dict[str, str]:
+    """Read the questions of the operator's page: the query of each."""
+    return {one["asks"]: one["expr"] for one in yaml.safe_load(path.read_text())["questions"]}
+
+
+def _panel(told: dict[str, object]) -> Panel:
+    queries = told.pop("queries")
+    assert isinstance(queries, list)  # noqa: S101 - our own file
+    return Panel(queries=tuple(Query(**query) for query in queries), **told)  # type: ignore[arg-type]
+
+
+def victoriametrics(dashboard: Dashboard) -> str:
+    """Return a dashboard as VictoriaMetrics' interface reads it (-vmui.customDashboardsPath)."""
+    panels = [
+        {
+            "title": panel.title,
+            "description": panel.about,
+            "unit": UNITS.get(panel.unit, (panel.unit, ""))[0],
+            "expr": [query.expr for query in panel.queries],
+            "alias": [query.legend or panel.title for query in panel.queries],
+            "showLegend": True,
+            "width": 6,
+        }
+        for panel in dashboard.panels
+    ]
+    return _text({"title": dashboard.title, "rows": [{"panels": panels}]})
+
+
+def grafana(dashboard: Dashboard) -> str:
+    """Return a dashboard as Grafana's provisioning reads it."""
+    source = {"type": "prometheus", "uid": "prometheus"}
+    panels = [
+        {
+            "id": number + 1,
+            "type": "timeseries",
+            "title": panel.title,
+            "description": panel.about,
+            "datasource": source,
+            "fieldConfig": {
+                "defaults": {"unit": UNITS.get(panel.unit, ("", "short"))[1]},
+                "overrides": [],
+            },
+            "gridPos": {
+                "h": HEIGHT,
+                "w": WIDTH,
+                "x": WIDTH * (number % 2),
+                "y": HEIGHT * (number // 2),
+            },
+            "options": {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            },
+            "targets": [
+                {
+                    "datasource": source,
+                    "expr": query.expr,
+                    "legendFormat": query.legend or panel.title,
+                    "refId": chr(ord("A") + place),
+                }
+                for place, query in enumerate(panel.queries)
+            ],
+        }
+        for number, panel in enumerate(dashboard.panels)
+    ]
+    return _text(
+        {
+            "uid": f"stack-{dashboard.name}",
+            "title": dashboard.title,
+            "tags": ["dicom-stack"],
+            "editable": False,
+            "graphTooltip": 1,
+            "panels": panels,
+            "refresh": "1m",
+            "schemaVersion": 39,
+            "time": {"from": "now-24h", "to": "now"},
+            "timezone": "browser",
+        }
+    )
+
+
+def page() -> str:
+    """Return the operator's page."""
+    links = "".join(
+        f'  <li><a href="/prometheus/graph?g0.expr={quote(expr, safe="")}&amp;g0.tab=1">{html.escape(asks)}</a></li>\n'
+        for asks, expr in questions().items()
+    )
+    return _PAGE.replace("  QUESTIONS\n", links)
+
+
+def files() -> dict[Path, str]:
+    """Return every file that is made of the list."""
+    made = {PAGE: page()}
+    for dashboard in read():
+        made[VICTORIAMETRICS / f"{dashboard.name}.json"] = victoriametrics(dashboard)
+        made[GRAFANA / f"{dashboard.name}.json"] = grafana(dashboard)
+    return made
+
+
+def labels(legend: str) -> list[str]:
+    """Return the labels that a legend names."""
+    return re.findall(r"{{(\w+)}}", legend)
+
+
+def _text(document: dict[str, object]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def main() -> int:
+    """Write the files."""
+    for path, text in files().items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The operator's pages in a browser: they draw under our policy, ask nobody else, and keep pictures of a scripted day.
+
+`make pictures` lets the day before the pictures last longer.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from harness.day import day
+from harness.second_factor import Phone
+from stack import dashboards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.people import People
+    from harness.stack import Stack
+    from harness.viewer import Viewer
+    from playwright.sync_api import Page
+
+DAY_S = float(os.environ.get("DAY_S", "60"))
+TIMEOUT_MS = 60_000
+# Of VictoriaMetrics' own interface: the list of what it offers to see, and the time shown.
+RANGE = f"g0.range_input={max(2, round(DAY_S / 60) + 1)}m&g0.relative_time=none"
+
+
+@pytest.fixture(scope="module")
+def _traffic(stack: Stack, people: People) -> None:
+    """Let a day pass in two clinics."""
+    assert stack.podman_settings.project
+    day(stack, people, DAY_S)
+
+
+def log_in(viewer: Viewer, people: People, path: str) -> Page:
+    """Open a page of the operator's as an admin, whose phone the tests hold."""
+    viewer.page.goto(viewer.url + path)
+    phone = people.phones.setdefault("admin-x", Phone())
+    if not phone.secret:
+        people.token("admin-x")
+    viewer.fill_in_login("admin-x", people.passwords["admin-x"])
+    field = viewer.page.locator("#otp")
+    field.wait_for(timeout=TIMEOUT_MS)
+    field.fill(phone.code())
+    viewer.page.locator("#kc-login").click()
+    viewer.page.wait_for_url(lambda url: "/auth/" not in url, timeout=TIMEOUT_MS)
+    return viewer.page
+
+
+def judge(viewer: Viewer) -> None:
+    """Expect that nothing was blocked and nobody else was asked."""
+    assert viewer.watch.policy_violations() == []
+    assert viewer.watch.elsewhere(viewer.url) == []
+
+
+@pytest.mark.usefixtures("_traffic")
+def test_every_dashboard_is_drawn(people: People, new_window: Callable[[], Viewer]) -> None:
+    viewer = new_window()
+    page = log_in(viewer, people, "/dashboards/")
+    for dashboard in dashboards.read():
+        page.goto(f"{viewer.url}/dashboards/vmui/?{RANGE}#/dashboards?{RANGE}")
+        page.reload()
+        page.get_by_text(dashboard.title, exact=True).first.click(timeout=TIMEOUT_MS)
+        for panel in dashboard.panels:
+            page.get_by_text(panel.title).first.wait_for(timeout=TIMEOUT_MS)
+        page.wait_for_load_state("networkidle")
+        assert page.locator("canvas").count() >= len(dashboard.panels)
+        page.screenshot(path=viewer.pictures / f"dashboard-{dashboard.name}.png", full_page=True)
+    judge(viewer)
+
+
+@pytest.mark.usefixtures("_traffic")
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/operator/", "What operators ask most"),
+        ("/alertmanager/", "alerts as of"),
+        ("/prometheus/alerts", "ImportFailed"),
+        ("/prometheus/targets", "victoriametrics"),
+        ("/prometheus/graph?g0.expr=up&g0.tab=1", "nginxmetrics"),
+    ],
+    ids=lambda text: text.split("?")[0].strip("/"),
+)
+def test_a_page_works_under_its_policy(
+    people: People, new_window: Callable[[], Viewer], path: str, word: str
+) -> None:
+    viewer = new_window()
+    page = log_in(viewer, people, path)
+    page.get_by_text(word).first.wait_for(timeout=TIMEOUT_MS)
+    judge(viewer)
+
+
+def test_logging_out_by_the_page_leads_to_the_viewers_login(
+    people: People, new_window: Callable[[], Viewer]
+) -> None:
+    viewer = new_window()
+    page = log_in(viewer, people, "/operator/")
+    page.get_by_role("button", name="Log out").click()
+    page.locator("#username").wait_for(timeout=TIMEOUT_MS)
+    page.goto(f"{viewer.url}/operator/")
+    page.locator("#username").wait_for(timeout=TIMEOUT_MS)
+    judge(viewer)
