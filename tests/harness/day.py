@@ -1,4 +1,4 @@
-"""Scripted traffic of a clinic group: exports, some of them bad, physicians at work, and people who mistype passwords."""
+"""Scripted traffic of a clinic group: exports, some of them bad, physicians at work, people who mistype passwords."""
 
 from __future__ import annotations
 

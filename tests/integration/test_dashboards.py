@@ -1,7 +1,8 @@
-"""Every panel has something to show after traffic, and who comes from Keycloak to Grafana, which itself is not built here."""
+"""Every panel has something to show after traffic; and who comes from Keycloak to Grafana, which is not built here."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,7 +27,6 @@ PANELS = [
 ]
 # Two scrapes, the copy to VictoriaMetrics, and what it holds back of the newest.
 SHOWN_S = 150
-Ask = "Callable[[str, str], list[dict[str, object]]]"
 
 OAUTH = "GF_AUTH_GENERIC_OAUTH_"
 
@@ -34,7 +34,7 @@ OAUTH = "GF_AUTH_GENERIC_OAUTH_"
 @pytest.fixture(scope="module")
 def admin(stack: Stack, people: People) -> Session:
     """Provide an admin's browser, after an hour's traffic in two clinics."""
-    assert stack.podman_settings
+    assert stack.podman_settings.project
     hour(stack, people)
     session, answer = enter(stack, people, "admin-x")
     assert answer.status_code == 200
@@ -55,12 +55,9 @@ def test_every_query_of_a_panel_has_something_to_show_after_traffic(
     stack: Stack, admin: Session, panel: dashboards.Panel, store: str
 ) -> None:
     for query in panel.queries:
-        found = wait_until(
-            lambda expr=query.expr: series(stack, admin, store, expr),
-            SHOWN_S,
-            f"{store} has {query.expr}",
-            lambda: stack.logs("prometheus"),
-        )
+        ask = partial(series, stack, admin, store, query.expr)
+        what = f"{store} has {query.expr}"
+        found = wait_until(ask, SHOWN_S, what, lambda: stack.logs("prometheus"))
         for one in found or []:
             # A line without a name could not be told from the next one.
             labels = one["metric"]

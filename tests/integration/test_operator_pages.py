@@ -41,7 +41,7 @@ CONFIRMED_S = 30 + 10
 @pytest.fixture(autouse=True)
 def _podman(stack: Stack) -> None:
     """Skip for an appliance that the tests attached to: it has Grafana and Loki in their place."""
-    assert stack.podman_settings
+    assert stack.podman_settings.project
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,9 @@ def test_who_is_disabled_is_out_within_a_minute(stack: Stack, people: People) ->
     with session:
         assert is_in(stack, session)
         with administering(stack) as (keycloak, realm):
-            found = keycloak.get(f"{realm}/users", params={"username": name, "exact": True}).json()
+            found = keycloak.get(
+                f"{realm}/users", params={"username": name, "exact": "true"}
+            ).json()
             person = f"{realm}/users/{found[0]['id']}"
             assert keycloak.put(person, json={"enabled": False}).ok
         start_s = time.monotonic()
