@@ -15,6 +15,7 @@ system: let
       "keycloak/"
       "loki/"
       "nginx/"
+      "oauth2proxy/"
       "ohif"
       "orthanc"
       "prometheus/"

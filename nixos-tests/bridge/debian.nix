@@ -60,6 +60,7 @@ in
       "nano"
       "nixos-init"
       "nss-cacert"
+      "oauth2-proxy"
       "sound-theme-freedesktop"
       "xauth"
     ])

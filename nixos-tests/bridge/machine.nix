@@ -84,6 +84,8 @@ in {
   # Debian has no such programs, and Prometheus is not told of them.
   systemd.services.grafana.enable = mkForce false;
   systemd.services.loki.enable = mkForce false;
+  systemd.services.oauth2-proxy.enable = mkForce false;
   environment.etc."prometheus/scrape/grafana.yml".enable = mkForce false;
+  environment.etc."prometheus/scrape/oauth2proxy.yml".enable = mkForce false;
   system.stateVersion = "26.05";
 }

@@ -41,8 +41,8 @@ def test_every_unit_runs_with_its_restrictions(appliance: Appliance) -> None:
 
 def test_what_debian_has_no_program_for_is_all_that_does_not_run(appliance: Appliance) -> None:
     absent = appliance.system.strings("absent")
-    assert absent == ["grafana", "loki"]
-    for name in absent:
+    assert absent == ["grafana", "loki", "oauth2-proxy"]
+    for name in ("grafana", "loki"):
         # Its user and folder are there all the same.
         folder = appliance.run("stat", "--format=%U %a", f"/srv/dicom-stack/{name}")
         assert folder.stdout.strip() == f"{name} 700"

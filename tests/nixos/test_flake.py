@@ -92,10 +92,15 @@ def test_files_below_etc_are_those_that_the_containers_get(example: Example) -> 
     assert compared >= 10
     for name in (
         *(
+            "grafana/dashboards",
             "grafana/provisioning",
             "keycloak/realm.json",
             "loki/loki.yaml",
             "nginx/doors/grafana.conf",
+            "nginx/doors/operator.conf",
+            "nginx/pages",
+            "oauth2proxy/oauth2-proxy.cfg",
+            "prometheus/scrape/oauth2proxy.yml",
         ),
         *("nginx/includes", "ohif", "prometheus/rules", "prometheus/scrape/grafana.yml"),
     ):
@@ -148,6 +153,28 @@ def test_the_shipper_knows_every_unit_and_its_service(example: Example) -> None:
     assert '"LOGS_BUFFER_BYTES=268435456"' in unit
     loki = example.strings("units")["loki.service"]
     assert '"LOGS_RETENTION_DAYS=30"' in loki
+
+
+def test_oauth2_proxy_is_told_the_same_in_both_forms(example: Example) -> None:
+    unit = example.strings("units")["oauth2-proxy.service"]
+    # Arguments would count for more than the file.
+    (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    assert started.endswith("/bin/oauth2-proxy --config=/etc/oauth2proxy/oauth2-proxy.cfg")
+    told = dict(re.findall(r'^Environment="(OAUTH2_PROXY_\w+)=(.*)"$', unit, re.MULTILINE))
+    compose = (PODMAN_DIR / "compose.operator.yml").read_text()
+    wanted = dict(re.findall(r"^ +(OAUTH2_PROXY_\w+): (.*)$", compose, re.MULTILINE))
+    assert told.keys() == wanted.keys()
+    for name, value in wanted.items():
+        if "${BACKEND_PREFIX}" not in value:
+            assert told[name] == value.replace("${PUBLIC_URL}", "https://pacs.example.org")
+    assert told["OAUTH2_PROXY_HTTP_ADDRESS"] == "127.0.10.30:4180"
+
+
+def test_alerts_link_to_the_pages_of_the_front_door(example: Example) -> None:
+    units = example.strings("units")
+    for name in ("alertmanager", "prometheus"):
+        assert f"--web.external-url=https://pacs.example.org/{name}/" in units[f"{name}.service"]
+        assert "--web.route-prefix=/" in units[f"{name}.service"]
 
 
 def test_what_nixpkgs_writes_for_grafana_does_not_contradict_its_environment(

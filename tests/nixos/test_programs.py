@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 # Of ten: what `systemd-analyze security` calls the exposure of a unit.
 MAX_EXPOSURE = 1.5
-UPSTREAMS = ("grafana", "importer", "keycloak", "nginx", "ohif", "orthanc")
+UPSTREAMS = (
+    *("alertmanager", "grafana", "importer", "keycloak", "nginx", "oauth2proxy", "ohif", "orthanc"),
+    "prometheus",
+)
 START_ORTHANC = """
 # The plugins of the store are not built here: Debian's, of the same versions, stand in for them.
 sed "s#/nix/store/[^/]*/#/usr/share/orthanc/plugins/#g" /files/orthanc.json >/tmp/orthanc.json
@@ -59,6 +62,7 @@ def test_nginx_accepts_the_front_door(
             "nginx.conf": example.content("nginx/nginx.conf"),
             "site.conf": example.content("nginx/site.conf"),
             "doors/grafana.conf": example.content("nginx/doors/grafana.conf"),
+            "doors/operator.conf": example.content("nginx/doors/operator.conf"),
         },
     )
     tls = tmp_path / "tls"
