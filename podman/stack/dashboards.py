@@ -191,8 +191,9 @@ def page() -> str:
 def files() -> dict[Path, str]:
     """Return every file that is made of the list."""
     made = {PAGE: page()}
-    for dashboard in read():
-        made[VICTORIAMETRICS / f"{dashboard.name}.json"] = victoriametrics(dashboard)
+    for number, dashboard in enumerate(read(), start=1):
+        # It has them in the order of the files' names.
+        made[VICTORIAMETRICS / f"{number}-{dashboard.name}.json"] = victoriametrics(dashboard)
         made[GRAFANA / f"{dashboard.name}.json"] = grafana(dashboard)
     return made
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from stack.alerts import BASE, alertmanager_json
+from stack.prometheus import prometheus_yml
 from stack.settings import PODMAN_DIR, TOP, load
 from stack.shell import attempt
 
@@ -65,6 +66,25 @@ def test_prometheus_accepts_its_files_and_the_alerts_do_what_they_say(
     }
     done = run(image("prometheus"), "promtool", *check, mounts=mounts)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("observability", ["", "embedded", "grafana"])
+def test_prometheus_hands_on_a_copy_where_victoriametrics_is(
+    observability: str, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "monitoring_secret").touch()
+    (tmp_path / "env").write_text(f"OBSERVABILITY={observability}\n")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(prometheus_yml(load(tmp_path / "env")))
+    mounts = {
+        config: "/etc/prometheus/prometheus.yml",
+        PROMETHEUS / "rules": "/etc/prometheus/rules",
+        tmp_path / "monitoring_secret": "/run/secrets/monitoring_secret",
+    }
+    check = ("check", "config", "/etc/prometheus/prometheus.yml")
+    done = run(image("prometheus"), "promtool", *check, mounts=mounts)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("remote_write" in yaml.safe_load(config.read_text())) is (observability == "embedded")
 
 
 @pytest.mark.parametrize("name", sorted(f.stem for f in (PROMETHEUS / "scrape").glob("*.yml")))

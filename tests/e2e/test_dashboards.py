@@ -59,6 +59,8 @@ def judge(viewer: Viewer) -> None:
 def test_every_dashboard_is_drawn(people: People, new_window: Callable[[], Viewer]) -> None:
     viewer = new_window()
     page = log_in(viewer, people, "/dashboards/")
+    # It draws what is in sight.
+    page.set_viewport_size({"width": 1280, "height": 2600})
     for dashboard in dashboards.read():
         page.goto(f"{viewer.url}/dashboards/vmui/?{RANGE}#/dashboards?{RANGE}")
         page.reload()
