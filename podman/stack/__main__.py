@@ -100,6 +100,8 @@ def bring_up(settings: Settings) -> None:
         files.clinic_folders(settings, clinic)
     version.record(settings, version.of_sources())
     say(f"the stack is up at {settings.public_url}")
+    if settings.values["OBSERVABILITY"]:
+        say(f"dashboards, logs and alerts, for admins: {settings.public_url}/operator/")
     if not settings.values["BACKUP_TARGET"]:
         say("nothing is backed up: set BACKUP_TARGET (README, Backup)")
 

@@ -26,7 +26,7 @@ RED, PLAIN = "\033[31m", "\033[0m"
 
 def show(settings: Settings) -> bool:
     """Print the state; returns whether all is well."""
-    parts = (_services, _imports, _backup, _alerts, _disk, _certificate)
+    parts = (_services, _imports, _backup, _alerts, _pages, _disk, _certificate)
     checks = [part(settings) for part in parts]
     say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
     return all(checks)
@@ -97,6 +97,16 @@ def _alerts(settings: Settings) -> bool:
         text = alert["annotations"].get("summary") or alert["labels"]["alertname"]
         well &= _line(f"alert: {text}", well=alert["labels"].get("severity") != "critical")
     return well
+
+
+def _pages(settings: Settings) -> bool:
+    where = f"for admins: {settings.public_url}/operator/"
+    told = {
+        "": "none: OBSERVABILITY is empty",
+        "embedded": where,
+        "grafana": f"{where}; Grafana and Loki were checked and never run before (README, Limits)",
+    }
+    return _line(f"operator's pages: {told[settings.values['OBSERVABILITY']]}", well=True)
 
 
 def _disk(settings: Settings) -> bool:

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from stack import dashboards
 from stack.settings import PODMAN_DIR
 
@@ -78,6 +80,34 @@ def test_a_line_is_named_by_clinics_and_programs_never_by_people(name: str) -> N
     for panel in DASHBOARDS[name].panels:
         for query in panel.queries:
             assert set(dashboards.labels(query.legend)) <= allowed
+
+
+def lost(written: object, read: object, place: str = "") -> list[str]:
+    """Return the places of what was written and not read, or read otherwise."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        return [
+            found
+            for key, value in written.items()
+            for found in (
+                lost(value, read[key], f"{place}/{key}") if key in read else [f"{place}/{key}"]
+            )
+        ]
+    if isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        pairs = enumerate(zip(written, read, strict=True))
+        return [found for n, (a, b) in pairs for found in lost(a, b, f"{place}/{n}")]
+    return [] if written == read else [place]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafanas_own_types_know_every_key_and_value(name: str) -> None:
+    written = document(dashboards.GRAFANA / f"{name}.json")
+
+    def read(told: dict[str, object]) -> object:
+        return json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(told)))
+
+    assert lost(written, read(written)) == []
+    # What they do not know is lost.
+    assert lost(written | {"pannels": []}, read(written | {"pannels": []})) == ["/pannels"]
 
 
 def test_grafana_finds_its_dashboards_and_their_data_source() -> None:
