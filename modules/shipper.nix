@@ -26,6 +26,7 @@
     loki = "loki";
     nginx = "nginx";
     nginxmetrics = "prometheus-nginx-exporter";
+    oauth2proxy = "oauth2-proxy";
     ohif = "ohif";
     orthanc = "orthanc";
     postgresql = "postgresql";

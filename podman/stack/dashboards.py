@@ -12,15 +12,17 @@ from urllib.parse import quote
 
 import yaml
 
-from stack.settings import PODMAN_DIR
+from stack.settings import PODMAN_DIR, TOP
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 LIST = PODMAN_DIR / "dashboards" / "panels.yaml"
 GRAFANA = PODMAN_DIR / "grafana" / "dashboards"
 VICTORIAMETRICS = PODMAN_DIR / "victoriametrics" / "dashboards"
 PAGE = PODMAN_DIR / "nginx" / "pages" / "operator.html"
+LOGS = TOP / "docs" / "logs.md"
 # What VictoriaMetrics writes behind a number, and Grafana's name for the same.
 UNITS = {
     "GB": ("GB", "decgbytes"),
@@ -54,7 +56,11 @@ _PAGE = """<!doctype html>
 </ul>
 <h2>What operators ask most</h2>
 <ul>
-  QUESTIONS
+  NUMBERS
+</ul>
+<h2>What operators ask the logs</h2>
+<ul>
+  LOGS
 </ul>
 <form method="post" action="/operator/session/sign_out?rd=%2F"><button>Log out</button></form>
 </body>
@@ -102,6 +108,12 @@ def read(path: Path = LIST) -> tuple[Dashboard, ...]:
 def questions(path: Path = LIST) -> dict[str, str]:
     """Read the questions of the operator's page: the query of each."""
     return {one["asks"]: one["expr"] for one in yaml.safe_load(path.read_text())["questions"]}
+
+
+def log_questions(path: Path = LOGS) -> dict[str, str]:
+    """Read the questions that the documentation asks the logs: the query of each."""
+    rows = re.findall(r"^\| ([^|]+) \| `(.+)`(?: with .*)? \|$", path.read_text(), re.MULTILINE)
+    return {asks: query.replace("\\|", "|") for asks, query in rows if "_time" in query}
 
 
 def _panel(told: dict[str, object]) -> Panel:
@@ -181,11 +193,22 @@ def grafana(dashboard: Dashboard) -> str:
 
 def page() -> str:
     """Return the operator's page."""
-    links = "".join(
-        f'  <li><a href="/prometheus/graph?g0.expr={quote(expr, safe="")}&amp;g0.tab=1">{html.escape(asks)}</a></li>\n'
+    numbers = (
+        (asks, f"/prometheus/graph?g0.expr={quote(expr, safe='')}&g0.tab=1")
         for asks, expr in questions().items()
     )
-    return _PAGE.replace("  QUESTIONS\n", links)
+    logs = (
+        (asks, f"/operator/logs?query={quote(query, safe='')}")
+        for asks, query in log_questions().items()
+    )
+    return _PAGE.replace("  NUMBERS\n", _links(numbers)).replace("  LOGS\n", _links(logs))
+
+
+def _links(pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join(
+        f'  <li><a href="{html.escape(link)}">{html.escape(asks)}</a></li>\n'
+        for asks, link in pairs
+    )
 
 
 def files() -> dict[Path, str]:

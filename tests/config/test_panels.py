@@ -129,3 +129,8 @@ def test_the_operators_page_asks_ten_questions_by_links() -> None:
     asked = [parse_qs(urlsplit(link.replace("&amp;", "&")).query)["g0.expr"][0] for link in links]
     assert asked == list(dashboards.questions().values())
     assert len(asked) == 10
+    links = re.findall(r'href="/operator/logs\?([^"]+)"', dashboards.PAGE.read_text())
+    assert [parse_qs(link)["query"][0] for link in links] == list(
+        dashboards.log_questions().values()
+    )
+    assert len(links) >= 9
