@@ -48,7 +48,8 @@ def _door(name: str, *services: str) -> list[str]:
 
 DOOR = _door("grafana", "grafana")
 OPERATORS = [
-    *_door("operator", "alertmanager", "oauth2proxy", "prometheus"),
+    *_door("classic", "prometheus"),
+    *_door("operator", "alertmanager", "oauth2proxy"),
     *_door("embedded", "victorialogs", "victoriametrics"),
     f"--volume={NGINX}/pages:/etc/nginx/pages:ro",
 ]
@@ -544,7 +545,7 @@ def test_who_asks_grafana_too_much_is_slowed_down(dashboards: Front) -> None:
 @pytest.mark.parametrize(
     ("path", "inner"),
     [
-        ("/prometheus/graph?g0.expr=up", "/graph?g0.expr=up"),
+        ("/prometheus/graph?g0.expr=up", "/classic/graph?g0.expr=up"),
         ("/prometheus/api/v1/query?query=up", "/api/v1/query?query=up"),
         ("/alertmanager/api/v2/alerts", "/api/v2/alerts"),
         ("/dashboards/vmui/", "/vmui/"),

@@ -97,8 +97,8 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str) 
         doors
         == {
             "": set(),
-            "embedded": {"embedded.conf", "operator.conf"},
-            "grafana": {"grafana.conf", "operator.conf"},
+            "embedded": {"classic.conf", "embedded.conf", "operator.conf"},
+            "grafana": {"classic.conf", "grafana.conf", "operator.conf"},
         }[observability]
     )
     hosts = {line.split(":")[0] for line in read["prometheus"]["extra_hosts"]}

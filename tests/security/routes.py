@@ -302,7 +302,7 @@ ROWS = (
         Row(path, everyone("no session"))
         for path in (
             *("/operator/", "/operator/alerts.js", "/operator/pages.css"),
-            *("/prometheus/", "/prometheus/graph", "/prometheus/config", "/prometheus/static/x"),
+            *("/prometheus/", "/prometheus/graph", "/prometheus/config", "/prometheus/classic/x"),
             *(f"/prometheus/api/v1/{end}" for end in ("query?query=up", "targets", "status/flags")),
             *("/alertmanager/", "/alertmanager/api/v2/alerts", "/alertmanager/api/v2/silences"),
             *("/dashboards/vmui/", "/dashboards/api/v1/query?query=up"),
