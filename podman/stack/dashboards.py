@@ -198,7 +198,7 @@ def page() -> str:
         for asks, expr in questions().items()
     )
     logs = (
-        (asks, f"/operator/logs?query={quote(query, safe='')}")
+        (f"{asks[0].upper()}{asks[1:]}?", f"/operator/logs?query={quote(query, safe='')}")
         for asks, query in log_questions().items()
     )
     return _PAGE.replace("  NUMBERS\n", _links(numbers)).replace("  LOGS\n", _links(logs))

@@ -563,6 +563,7 @@ def test_the_operators_doors_lead_where_they_should_with_a_session_alone(
     assert not {"cookie", "authorization"} & answer.json()["headers"].keys()
     assert not_once(answer) == []
     assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
     # The session was confirmed anew.

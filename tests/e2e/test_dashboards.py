@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from harness.day import day
 from harness.second_factor import Phone
+from playwright.sync_api import TimeoutError as PageTimeoutError
 from stack import dashboards
 
 if TYPE_CHECKING:
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
 DAY_S = float(os.environ.get("DAY_S", "60"))
 TIMEOUT_MS = 60_000
-# Of VictoriaMetrics' own interface: the list of what it offers to see, and the time shown.
+PAGES = {
+    "/operator/": "What operators ask most",
+    "/alertmanager/": "alerts as of",
+    "/prometheus/alerts": "ImportFailed",
+    "/prometheus/targets": "victoriametrics",
+    "/prometheus/graph?g0.expr=up&g0.tab=1": "nginxmetrics",
+    "/logs/": "VictoriaLogs",
+}
+# How VictoriaMetrics' own interface is told how much to show.
 RANGE = f"g0.range_input={max(2, round(DAY_S / 60) + 1)}m&g0.relative_time=none"
 
 
@@ -36,17 +46,23 @@ def _traffic(stack: Stack, people: People) -> None:
 
 def log_in(viewer: Viewer, people: People, path: str) -> Page:
     """Open a page of the operator's as an admin, whose phone the tests hold."""
-    viewer.page.goto(viewer.url + path)
     phone = people.phones.setdefault("admin-x", Phone())
     if not phone.secret:
         people.token("admin-x")
+    page = viewer.page
+    page.goto(viewer.url + path)
+    field = page.locator("#otp")
     viewer.fill_in_login("admin-x", people.passwords["admin-x"])
-    field = viewer.page.locator("#otp")
-    field.wait_for(timeout=TIMEOUT_MS)
+    try:
+        field.wait_for(timeout=TIMEOUT_MS / 4)
+    except PageTimeoutError:
+        # Keycloak's page took back what was sent as fast as nobody types.
+        viewer.fill_in_login("admin-x", people.passwords["admin-x"])
+        field.wait_for(timeout=TIMEOUT_MS)
     field.fill(phone.code())
-    viewer.page.locator("#kc-login").click()
-    viewer.page.wait_for_url(lambda url: "/auth/" not in url, timeout=TIMEOUT_MS)
-    return viewer.page
+    page.locator("#kc-login").click()
+    page.wait_for_url(lambda url: "/auth/" not in url, timeout=TIMEOUT_MS)
+    return page
 
 
 def judge(viewer: Viewer) -> None:
@@ -62,7 +78,7 @@ def test_every_dashboard_is_drawn(people: People, new_window: Callable[[], Viewe
     # It draws what is in sight.
     page.set_viewport_size({"width": 1280, "height": 2600})
     for dashboard in dashboards.read():
-        page.goto(f"{viewer.url}/dashboards/vmui/?{RANGE}#/dashboards?{RANGE}")
+        page.goto(f"{viewer.url}/dashboards/vmui/#/dashboards?{RANGE}")
         page.reload()
         page.get_by_text(dashboard.title, exact=True).first.click(timeout=TIMEOUT_MS)
         for panel in dashboard.panels:
@@ -73,32 +89,16 @@ def test_every_dashboard_is_drawn(people: People, new_window: Callable[[], Viewe
     judge(viewer)
 
 
-@pytest.mark.usefixtures("_traffic")
-@pytest.mark.parametrize(
-    ("path", "word"),
-    [
-        ("/operator/", "What operators ask most"),
-        ("/alertmanager/", "alerts as of"),
-        ("/prometheus/alerts", "ImportFailed"),
-        ("/prometheus/targets", "victoriametrics"),
-        ("/prometheus/graph?g0.expr=up&g0.tab=1", "nginxmetrics"),
-    ],
-    ids=lambda text: text.split("?")[0].strip("/"),
-)
-def test_a_page_works_under_its_policy(
-    people: People, new_window: Callable[[], Viewer], path: str, word: str
-) -> None:
-    viewer = new_window()
-    page = log_in(viewer, people, path)
-    page.get_by_text(word).first.wait_for(timeout=TIMEOUT_MS)
-    judge(viewer)
-
-
-def test_logging_out_by_the_page_leads_to_the_viewers_login(
+def test_each_page_works_under_its_policy_until_the_admin_logs_out(
     people: People, new_window: Callable[[], Viewer]
 ) -> None:
     viewer = new_window()
     page = log_in(viewer, people, "/operator/")
+    for path, word in PAGES.items():
+        page.goto(viewer.url + path)
+        page.get_by_text(word).first.wait_for(timeout=TIMEOUT_MS)
+        viewer.keep_picture(f"page-{re.sub(r'[^a-z]+', '-', path.partition('?')[0]).strip('-')}")
+    page.goto(f"{viewer.url}/operator/")
     page.get_by_role("button", name="Log out").click()
     page.locator("#username").wait_for(timeout=TIMEOUT_MS)
     page.goto(f"{viewer.url}/operator/")

@@ -74,7 +74,7 @@ def test_every_question_of_the_operators_page_is_one_that_prometheus_answers(
 
 
 def test_victoriametrics_offers_the_dashboards_of_the_list(stack: Stack, admin: Session) -> None:
-    answer = admin.get(f"{stack.url}/dashboards/vmui/custom-dashboards")
+    answer = admin.get(f"{stack.url}/dashboards/prometheus/vmui/custom-dashboards")
     shown = {one["title"] for one in answer.json()["dashboardsSettings"]}
     assert shown == {dashboard.title for dashboard in dashboards.read()}
 

@@ -29,7 +29,7 @@ PAGES = {
     "/alertmanager/": "Alertmanager",
     "/alertmanager/api/v2/alerts": "[",
     "/dashboards/vmui/": "<html",
-    "/dashboards/vmui/custom-dashboards": "Imports",
+    "/dashboards/prometheus/vmui/custom-dashboards": "Imports",
     "/dashboards/api/v1/query?query=up": '"status":"success"',
     "/logs/select/vmui/": "<html",
     "/logs/select/logsql/query?query=*&limit=1": "",
