@@ -31,7 +31,7 @@ PAGES = {
     "/prometheus/alerts": "ImportFailed",
     "/prometheus/targets": "victoriametrics",
     "/prometheus/graph?g0.expr=up&g0.tab=1": "nginxmetrics",
-    "/logs/": "VictoriaLogs",
+    "/logs/": "Query examples",
 }
 # How VictoriaMetrics' own interface is told how much to show.
 RANGE = f"g0.range_input={max(2, round(DAY_S / 60) + 1)}m&g0.relative_time=none"

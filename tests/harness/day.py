@@ -32,7 +32,7 @@ def export(stack: Stack, clinic: str, seed: int, *, bad: bool = False) -> Study:
     patient = f"Day{secrets.token_hex(4)}"
     kind = sorted(KINDS)[seed % len(KINDS)]
     study = KINDS[kind](seed, Identity(patient, f"{patient}^Traffic"))
-    files = {**study.files, **({"readme.txt": b"no DICOM at all" * 9} if bad else {})}
+    files = {**study.files, **({"broken.dcm": b"no DICOM at all" * 20} if bad else {})}
     folder = f"export-{patient}"
     put(stack.inbox(clinic) / folder, files)
     outcome = settled(stack, clinic, folder, timeout_s=120)
