@@ -27,7 +27,10 @@ COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files, *WITH_BACKUP.files)
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
 # Written by Podman's side from the file that is there: tests/nixos compares the results.
-GENERATED = {"podman/alertmanager/alertmanager.json", "podman/prober/prober.json"}
+GENERATED = {
+    *("podman/alertmanager/alertmanager.json", "podman/prober/prober.json"),
+    "podman/prometheus/prometheus.yml",
+}
 # In its image, which Podman shows no file for.
 BUILT_IN = {"podman/shipper/entrypoint.sh"}
 LISTENS = {

@@ -84,6 +84,7 @@ def test_every_dashboard_is_drawn(people: People, new_window: Callable[[], Viewe
         for panel in dashboard.panels:
             page.get_by_text(panel.title).first.wait_for(timeout=TIMEOUT_MS)
         page.wait_for_load_state("networkidle")
+        page.locator(".vm-spinner").first.wait_for(state="detached", timeout=TIMEOUT_MS)
         assert page.locator("canvas").count() >= len(dashboard.panels)
         page.screenshot(path=viewer.pictures / f"dashboard-{dashboard.name}.png", full_page=True)
     judge(viewer)

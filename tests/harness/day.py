@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pydicom
 
-from harness.dicomweb import Reader
+from harness.dicomweb import ANY_SYNTAX, Reader
 from harness.drop import put, settled
 from harness.people import form_action, open_login_form
 from harness.phantom import KINDS, Identity
@@ -56,7 +56,7 @@ def look(stack: Stack, people: People, name: str, study: Study) -> None:
         head = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
         instance = f"{top}/series/{head.SeriesInstanceUID}/instances/{head.SOPInstanceUID}"
         reader.get(f"{instance}/frames/1", 'multipart/related; type="application/octet-stream"')
-    reader.get(instance)
+    reader.get(instance, ANY_SYNTAX)
 
 
 def mistype(stack: Stack, name: str) -> None:

@@ -173,8 +173,9 @@ def test_oauth2_proxy_is_told_the_same_in_both_forms(example: Example) -> None:
 def test_alerts_link_to_the_pages_of_the_front_door(example: Example) -> None:
     units = example.strings("units")
     for name in ("alertmanager", "prometheus"):
-        assert f"--web.external-url=https://pacs.example.org/{name}/" in units[f"{name}.service"]
-        assert "--web.route-prefix=/" in units[f"{name}.service"]
+        unit = units[f"{name}.service"]
+        assert re.search(rf"--web.external-url[= ]https://pacs.example.org/{name}/", unit), unit
+        assert "--web.route-prefix=/" in unit
 
 
 def test_what_nixpkgs_writes_for_grafana_does_not_contradict_its_environment(
