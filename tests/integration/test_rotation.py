@@ -25,7 +25,7 @@ from harness.stack import TOP, make
 from harness.wait import wait_until
 from stack import credentials, health
 from stack.certificate import served
-from stack.compose import SERVICES
+from stack.compose import services
 from stack.shell import attempt, environment, podman
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ CLIENTS = {
     "operator_pages_secret": "operator-pages",
     "orthanc_api_secret": "orthanc-api",
 }
+# No mail server takes part: what Alertmanager would show to one. And what sessions are sealed with is nobody else's.
+ALONE = {"operator_cookie_secret": "oauth2proxy", "smtp_password": "alertmanager"}
 # Of each secret: the containers that start anew. Where Grafana is, it would be one of them.
 RESTARTED = {
     "auditor_secret": {"auditor"},
@@ -88,9 +90,8 @@ def works(stack: Stack, name: str, given: str) -> bool:
         parts = urlsplit(stack.url)
         shown = ssl.get_server_certificate((str(parts.hostname), parts.port or 443))
         return public(x509.load_pem_x509_certificate(shown.encode())) == given
-    if name == "smtp_password":
-        # No mail server takes part: what Alertmanager would show to one.
-        return stack.exec("alertmanager", "cat", f"/run/secrets/{name}").stdout == given
+    if name in ALONE:
+        return stack.exec(ALONE[name], "cat", f"/run/secrets/{name}").stdout == given
     if name.endswith("_db_password"):
         role = name.removesuffix("_db_password")
         address = ("--host=postgresql", f"--username={role}", f"--dbname={role}", "--no-password")
@@ -129,7 +130,7 @@ def is_client(stack: Stack, name: str, given: str) -> bool:
 def started(stack: Stack) -> dict[str, str]:
     """Return when each container that lasts was started."""
     found = {}
-    for service in set(SERVICES) - {"realm"}:
+    for service in set(services(stack.podman_settings)) - {"realm"}:
         inspected = json.loads(podman("container", "inspect", stack.container(service)))[0]
         found[service] = f"{inspected['Id']} {inspected['State']['StartedAt']}"
     return found
