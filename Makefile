@@ -2,7 +2,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 ENV ?= .env
-T ?= tests
 S ?= importer
 # Who runs a command that the audit remembers.
 WHO ?= $(or $(SUDO_USER),$(shell id -un))
@@ -12,6 +11,7 @@ PERSON = $(if $(filter command line,$(origin USER)),$(USER))
 export PYTHONPATH := $(CURDIR)/podman
 export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
+PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
 .PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
@@ -79,7 +79,7 @@ outdated: setup ## what is newer than what runs; fails when something is below i
 
 drill: setup ## lose everything and bring it back, on a stack of its own, and measure it: make drill [MEGABYTES=300]
 	@podman/setup.sh --tests
-	@DRILL_MEGABYTES=$(or $(MEGABYTES),300) .venv/bin/python -B -m pytest -c tests/pytest.ini -s tests/faults/test_drill.py
+	@DRILL_MEGABYTES=$(or $(MEGABYTES),300) $(PYTEST) -s tests/faults/test_drill.py
 
 access-report: ## who looked at a study: make access-report STUDY=1.2.…; what a person did: USER=jane [FROM=2026-11-01 TO=2026-11-30] [CSV=1]
 	@$(STACK) audit report --by '$(WHO)' --study '$(STUDY)' --user '$(PERSON)' --from '$(FROM)' --to '$(TO)' $(if $(CSV),--csv)
@@ -102,29 +102,33 @@ backup-repair: ## take out what a check found damaged, and save everything anew 
 build: setup ## build the images only
 	@$(STACK) build
 
+# What needs no stack waits more than it computes: four files at a time.
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
-	@.venv/bin/python -B -m pytest -c tests/pytest.ini $(T)
+	@if [[ -n '$(T)' ]]; then exec $(PYTEST) $(T); fi; \
+	alone=passed; $(PYTEST) --numprocesses=4 --dist=loadfile tests/config tests/unit || alone=FAILED; \
+	rest=passed; $(PYTEST) --ignore=tests/config --ignore=tests/unit || rest=FAILED; \
+	echo "Tests that need no stack $$alone, the others $$rest."; [[ $$alone$$rest == passedpassed ]]
 
 pictures: ## let a scripted day of traffic pass on the tests' stack and photograph the dashboards: make pictures [MINUTES=20]
 	@podman/setup.sh --tests
-	@DAY_S=$$(( $(or $(MINUTES),20) * 60 )) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/e2e/test_dashboards.py
+	@DAY_S=$$(( $(or $(MINUTES),20) * 60 )) $(PYTEST) tests/e2e/test_dashboards.py
 
 soak: ## kill the importer and cut the database's connection under load: make soak KILLS=1000 FILES=10000 CUTS=500
 	@podman/setup.sh --tests
-	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) CUTS=$(or $(CUTS),500) .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_cut_at_commit.py tests/faults/test_killed_at_random.py
+	@KILLS=$(or $(KILLS),1000) FILES=$(or $(FILES),10000) CUTS=$(or $(CUTS),500) $(PYTEST) tests/faults/test_cut_at_commit.py tests/faults/test_killed_at_random.py
 
 test-power: ## kill the whole stack under load, and cut its power: make test-power KILLS=10 CUTS=10 FILE_SYSTEMS="ext4 xfs"
 	@podman/setup.sh --tests
-	@KILLS=$(or $(KILLS),10) CUTS=$(or $(CUTS),10) FILE_SYSTEMS='$(or $(FILE_SYSTEMS),ext4 xfs)' .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_all_killed.py tests/faults/test_power_cut.py
+	@KILLS=$(or $(KILLS),10) CUTS=$(or $(CUTS),10) FILE_SYSTEMS='$(or $(FILE_SYSTEMS),ext4 xfs)' $(PYTEST) tests/faults/test_all_killed.py tests/faults/test_power_cut.py
 
 test-alerts: ## six misfortunes told of by mail and webhook, as long as their alerts wait: an hour
 	@podman/setup.sh --tests
-	@AS_THEY_ARE=1 .venv/bin/python -B -m pytest -c tests/pytest.ini tests/faults/test_misfortunes.py
+	@AS_THEY_ARE=1 $(PYTEST) tests/faults/test_misfortunes.py
 
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests
-	@EXAMPLES=$(or $(EXAMPLES),100000) .venv/bin/python -B -m pytest -c tests/pytest.ini -p no:logging tests/unit/importer/test_fuzz.py
+	@EXAMPLES=$(or $(EXAMPLES),100000) $(PYTEST) -p no:logging tests/unit/importer/test_fuzz.py
 
 bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="slices tiny"] [PEERS="importer floor"] [SCALE=0.1]
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \
@@ -142,4 +146,4 @@ bench-waiting: ## what the importer takes with nothing to do and with 100,000 wa
 test-nixos: ## the NixOS form, evaluated, built over Debian's files and booted: make test-nixos NIXPKGS=/path/to/nixpkgs [T=tests/nixos/test_flake.py]
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
 	@podman/setup.sh --tests --boot
-	@.venv/bin/python -B -m pytest -c tests/pytest.ini --durations=15 --nixpkgs '$(NIXPKGS)' $(if $(filter command line,$(origin T)),$(T),tests/nixos)
+	@$(PYTEST) --durations=15 --nixpkgs '$(NIXPKGS)' $(if $(filter command line,$(origin T)),$(T),tests/nixos)

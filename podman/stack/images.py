@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import time
 from dataclasses import dataclass, replace
@@ -108,7 +109,16 @@ def exists(tag: str) -> bool:
 
 
 def build(mirror: str, images: tuple[Image, ...] = IMAGES) -> dict[str, str]:
-    """Build what is missing, with progress; returns the tag of each image."""
+    """Build what is missing, with progress; returns the tag of each image.
+
+    Two that build at once run one after the other, else both would build the same.
+    """
+    with (PODMAN_DIR / "base" / "build.sh").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(mirror, images)
+
+
+def _build(mirror: str, images: tuple[Image, ...]) -> dict[str, str]:
     wanted = tags(images)
     missing = [image for image in images if not exists(wanted[image.name])]
     bases = [

@@ -210,6 +210,6 @@ def _from_the_viewers_server(stack: Stack, *words: str) -> str:
 def test_every_service_name_resolves_in_every_container(stack: Stack, service: str) -> None:
     hosts = stack.exec(service, "cat", "/etc/hosts").stdout
     names = {name for line in hosts.splitlines() for name in line.split()[1:]}
-    # What a setting adds has the names that it needs, and these need no other.
-    apart = {"shipper", "victorialogs"}
+    # What a setting adds has the names that it needs, and nobody else needs its.
+    apart = set(ADDITIONS["embedded"].services)
     assert names >= ({service} if service in apart else set(LASTING) - apart)

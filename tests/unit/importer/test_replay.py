@@ -172,7 +172,8 @@ def test_killed_it_goes_on_with_what_is_missing(
     tree, rows = importer.tree(), journalled(importer)
     importer.archive.instances.clear()
     killed(importer, step, when, *SINCE)
-    assert command(importer, capsys, *SINCE)[0] == 0
+    status, said = command(importer, capsys, *SINCE)
+    assert status == 0, said
     assert {key: held.content for key, held in importer.archive.instances.items()} == before
     importer.restart()
     importer.run()
