@@ -1,4 +1,4 @@
-"""Dashboards and the operator's page, made of one list: `python -m stack.dashboards` writes them."""
+"""Dashboards and the operator's pages, made of one list: `python -m stack.dashboards` writes them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import yaml
 from stack.settings import PODMAN_DIR, TOP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 LIST = PODMAN_DIR / "dashboards" / "panels.yaml"
 GRAFANA = PODMAN_DIR / "grafana" / "dashboards"
 VICTORIAMETRICS = PODMAN_DIR / "victoriametrics" / "dashboards"
-PAGE = PODMAN_DIR / "nginx" / "pages" / "operator.html"
+PAGES = PODMAN_DIR / "nginx" / "pages"
+# By what keeps the logs; nginx' doors say which is shown.
+PAGE, GRAFANA_PAGE = PAGES / "operator.html", PAGES / "operator-grafana.html"
 LOGS = TOP / "docs" / "logs.md"
 # What VictoriaMetrics writes behind a number, and Grafana's name for the same.
 UNITS = {
@@ -97,6 +99,25 @@ class Dashboard:
     panels: tuple[Panel, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LogQuestion:
+    """What an operator asks the logs: in LogsQL for VictoriaLogs, in LogQL for Loki."""
+
+    asks: str
+    logsql: str
+    logql: str
+
+    @property
+    def general(self) -> bool:
+        """Whether it can be asked as it stands: others need a time or a study to be filled in."""
+        return re.search(r"_time:\d", self.logsql) is not None
+
+    @property
+    def span(self) -> str:
+        """The time that it is about, as `1h` or `7d`."""
+        return str(re.findall(r"_time:(\d+[hd])", self.logsql)[0])
+
+
 def read(path: Path = LIST) -> tuple[Dashboard, ...]:
     """Read the list; raises TypeError for a key that is none, KeyError for one that is missing."""
     return tuple(
@@ -110,10 +131,14 @@ def questions(path: Path = LIST) -> dict[str, str]:
     return {one["asks"]: one["expr"] for one in yaml.safe_load(path.read_text())["questions"]}
 
 
-def log_questions(path: Path = LOGS) -> dict[str, str]:
-    """Read the questions that the documentation asks the logs: the query of each."""
-    rows = re.findall(r"^\| ([^|]+) \| `(.+)`(?: with .*)? \|$", path.read_text(), re.MULTILINE)
-    return {asks: query.replace("\\|", "|") for asks, query in rows if "_time" in query}
+def log_questions(path: Path = LOGS) -> tuple[LogQuestion, ...]:
+    """Read the questions that the documentation asks the logs, in both languages."""
+    section = path.read_text().partition("\n## Asking\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| `(.+)`(?: with .*)? \|$", section, re.MULTILINE)
+    asked: dict[str, list[str]] = {}
+    for asks, query in rows:
+        asked.setdefault(asks, []).append(query.replace("\\|", "|"))
+    return tuple(LogQuestion(asks, *queries) for asks, queries in asked.items())
 
 
 def _panel(told: dict[str, object]) -> Panel:
@@ -191,17 +216,38 @@ def grafana(dashboard: Dashboard) -> str:
     )
 
 
-def page() -> str:
-    """Return the operator's page."""
+def page(logs: Callable[[LogQuestion], str]) -> str:
+    """Return the operator's page, with each question to the logs as the link that `logs` makes of it."""
     numbers = (
         (asks, f"/prometheus/graph?g0.expr={quote(expr, safe='')}&g0.tab=1")
         for asks, expr in questions().items()
     )
-    logs = (
-        (f"{asks[0].upper()}{asks[1:]}?", f"/operator/logs?query={quote(query, safe='')}")
-        for asks, query in log_questions().items()
+    asked = (
+        (f"{one.asks[0].upper()}{one.asks[1:]}?", logs(one))
+        for one in log_questions()
+        if one.general
     )
-    return _PAGE.replace("  NUMBERS\n", _links(numbers)).replace("  LOGS\n", _links(logs))
+    return _PAGE.replace("  NUMBERS\n", _links(numbers)).replace("  LOGS\n", _links(asked))
+
+
+def victorialogs_link(question: LogQuestion) -> str:
+    """Return where VictoriaLogs answers a question; nginx leads to its page."""
+    return f"/operator/logs?query={quote(question.logsql, safe='')}"
+
+
+def explore_link(question: LogQuestion) -> str:
+    """Return where Grafana answers a question: its page Explore, over the data source of Loki."""
+    query = {
+        "refId": "A",
+        "datasource": {"type": "loki", "uid": "loki"},
+        "expr": question.logql,
+        # One that counts is asked once, for the whole time.
+        "queryType": "range" if question.logql.startswith("{") else "instant",
+    }
+    shown = {"from": f"now-{question.span}", "to": "now"}
+    panes = {"logs": {"datasource": "loki", "queries": [query], "range": shown}}
+    panes_text = quote(json.dumps(panes, separators=(",", ":")), safe="")
+    return f"/grafana/explore?schemaVersion=1&orgId=1&panes={panes_text}"
 
 
 def _links(pairs: Iterable[tuple[str, str]]) -> str:
@@ -213,7 +259,7 @@ def _links(pairs: Iterable[tuple[str, str]]) -> str:
 
 def files() -> dict[Path, str]:
     """Return every file that is made of the list."""
-    made = {PAGE: page()}
+    made = {PAGE: page(victorialogs_link), GRAFANA_PAGE: page(explore_link)}
     for number, dashboard in enumerate(read(), start=1):
         # It has them in the order of the files' names.
         made[VICTORIAMETRICS / f"{number}-{dashboard.name}.json"] = victoriametrics(dashboard)

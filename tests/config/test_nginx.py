@@ -47,13 +47,19 @@ def _door(name: str, *services: str) -> list[str]:
 
 
 DOOR = _door("grafana", "grafana")
-OPERATORS = [
+_OPERATORS = [
     *_door("classic", "prometheus"),
     *_door("operator", "alertmanager", "oauth2proxy"),
-    *_door("embedded", "victorialogs", "victoriametrics"),
     f"--volume={NGINX}/pages:/etc/nginx/pages:ro",
 ]
-DOORS = {"no door": [], "Grafana's door": DOOR, "the operator's doors": OPERATORS}
+OPERATORS = [*_OPERATORS, *_door("embedded", "victorialogs", "victoriametrics")]
+WITH_GRAFANA = [*_OPERATORS, *DOOR]
+DOORS = {
+    "no door": [],
+    "Grafana's door": DOOR,
+    "the operator's doors": OPERATORS,
+    "the operator's doors with Grafana": WITH_GRAFANA,
+}
 STAND_IN = """
 import http.server, json
 
@@ -281,18 +287,25 @@ def beside(front: Front, tag: str, program: str) -> Iterator[None]:
         podman("rm", "--force", "--time=0", name)
 
 
+@contextmanager
+def answered(door: Front, tag: str) -> Iterator[Front]:
+    """Run stand-ins for all that is behind the operator's doors."""
+    # Nobody is there yet who could say who comes.
+    away = door.get("/prometheus/graph", cookie="__Host-operator=good")
+    assert (away.status_code, "starting or being updated" in away.text) == (503, True)
+    with beside(door, tag, OPERATED):
+        wait_until(lambda: door.get("/operator/").status_code == 401, 20, "it answers", door.log)
+        yield door
+
+
 @pytest.fixture(scope="module")
 def operated(data_dir: Path, options: list[str], image: Callable[[str], str]) -> Iterator[Front]:
     """Provide nginx with the operator's doors, and stand-ins for all that is behind them."""
-    with another(data_dir, [*options, *OPERATORS], image("nginx")) as door:
-        # Nobody is there yet who could say who comes.
-        away = door.get("/prometheus/graph", cookie="__Host-operator=good")
-        assert (away.status_code, "starting or being updated" in away.text) == (503, True)
-        with beside(door, image("importer"), OPERATED):
-            wait_until(
-                lambda: door.get("/operator/").status_code == 401, 20, "it answers", door.log
-            )
-            yield door
+    with (
+        another(data_dir, [*options, *OPERATORS], image("nginx")) as door,
+        answered(door, image("importer")),
+    ):
+        yield door
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -608,6 +621,21 @@ def test_a_refusal_is_not_remembered(operated: Front) -> None:
         checks.append(known.json()["checks"])
     # The refused one and the fresh one.
     assert checks[1] - checks[0] == 2
+
+
+def test_the_operators_page_asks_the_logs_where_they_are(
+    operated: Front, data_dir: Path, options: list[str], image: Callable[[str], str]
+) -> None:
+    good = {"cookie": "__Host-operator=good"}
+    page = operated.get("/operator/", **good).text
+    assert ("/operator/logs?" in page, "/grafana/explore?" in page) == (True, False)
+    with (
+        another(data_dir, [*options, *WITH_GRAFANA], image("nginx")) as door,
+        answered(door, image("importer")),
+    ):
+        page = door.get("/operator/", **good).text
+        assert ("/operator/logs?" in page, "/grafana/explore?" in page) == (False, True)
+        assert door.get("/operator/").status_code == 401
 
 
 def test_the_pages_that_ship_load_nothing_from_elsewhere(operated: Front) -> None:

@@ -11,14 +11,19 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from stack import dashboards
+from harness.stack import TESTS
+from stack import dashboards, images
 from stack.settings import PODMAN_DIR
+from stack.shell import attempt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DASHBOARDS = {dashboard.name: dashboard for dashboard in dashboards.read()}
 PROVISIONING = PODMAN_DIR / "grafana" / "provisioning"
+GENERAL = [one for one in dashboards.log_questions() if one.general]
+_GRAMMAR = TESTS / "harness" / "logql"
+LOGQL = images.Image("logql", "base", _GRAMMAR / "Containerfile", _GRAMMAR, (_GRAMMAR,))
 
 
 def document(path: Path) -> dict[str, object]:
@@ -129,8 +134,46 @@ def test_the_operators_page_asks_ten_questions_by_links() -> None:
     asked = [parse_qs(urlsplit(link.replace("&amp;", "&")).query)["g0.expr"][0] for link in links]
     assert asked == list(dashboards.questions().values())
     assert len(asked) == 10
+    for page, other in (
+        (dashboards.PAGE, dashboards.GRAFANA_PAGE),
+        (dashboards.GRAFANA_PAGE, dashboards.PAGE),
+    ):
+        own, others = (set(re.findall(r'href="([^"]+)"', p.read_text())) for p in (page, other))
+        # They differ in where the logs are asked.
+        assert len(own - others) == len(GENERAL) >= 9
+
+
+def test_each_question_to_the_logs_is_a_link_in_the_language_of_their_store() -> None:
     links = re.findall(r'href="/operator/logs\?([^"]+)"', dashboards.PAGE.read_text())
-    assert [parse_qs(link)["query"][0] for link in links] == list(
-        dashboards.log_questions().values()
-    )
-    assert len(links) >= 9
+    assert [parse_qs(link)["query"][0] for link in links] == [one.logsql for one in GENERAL]
+    links = re.findall(r'href="/grafana/explore\?([^"]+)"', dashboards.GRAFANA_PAGE.read_text())
+    asked = [json.loads(parse_qs(link.replace("&amp;", "&"))["panes"][0])["logs"] for link in links]
+    assert [pane["queries"][0]["expr"] for pane in asked] == [one.logql for one in GENERAL]
+    spans = [pane["range"] for pane in asked]
+    assert spans == [{"from": f"now-{one.span}", "to": "now"} for one in GENERAL]
+    sources = yaml.safe_load((PROVISIONING / "datasources" / "stack.yaml").read_text())
+    loki = next(one for one in sources["datasources"] if one["type"] == "loki")
+    assert {pane["queries"][0]["datasource"]["uid"] for pane in asked} == {loki["uid"]}
+
+
+def test_grafanas_own_grammar_understands_each_question_in_logql() -> None:
+    tag = images.build("", (LOGQL,))[LOGQL.name]
+
+    def faults(*queries: str) -> list[list[int]]:
+        command = ["podman", "run", "--rm", "--interactive", "--network=none", tag]
+        return list(json.loads(attempt(command, stdin=json.dumps(queries)).stdout))
+
+    queries = [one.logql for one in dashboards.log_questions()]
+    assert len(queries) >= 10
+    assert faults(*queries) == [[]] * len(queries)
+    # What is none is found.
+    wrong = ('{service="nginx"', "sum by service (rate({a=~`b`}[1d]))", '_time:1h {a="b"}')
+    assert all(faults(*wrong))
+
+
+def test_the_questions_in_logql_name_labels_that_lines_have() -> None:
+    for one in dashboards.log_questions():
+        selectors = re.findall(r"\{([^}]*)\}", one.logql)
+        assert selectors
+        for selector in selectors:
+            assert set(re.findall(r"(\w+)=", selector)) <= {"service", "level", "clinic"}

@@ -16,7 +16,7 @@ from harness.logs import asked, found
 from harness.phantom import ct
 from harness.wait import wait_until
 from stack.compose import services
-from stack.settings import TOP
+from stack.dashboards import log_questions
 from stack.shell import podman
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from harness.people import People
     from harness.stack import Stack
 
-QUESTIONS = TOP / "docs" / "logs.md"
 # Of the documentation's questions those that this file's own traffic answers, by words of theirs.
 ANSWERED = ("says how much", "came in from a clinic", "wrong anywhere", "says most errors")
 LEVELS = {"critical", "debug", "error", "info", "warning"}
@@ -177,12 +176,7 @@ def test_every_question_of_the_documentation_is_answered(stack: Stack, people: P
     people.clinic("clinic-a", "Clinic A")
     drop_files(stack, "clinic-a", ct(seed=32, slices=1).files)
     wait_until(lambda: found(stack, '{clinic="clinic-a"} success'), 30, "the import is told of")
-    rows = re.findall(r"^\| (.+) \| `([^`]+)`.* \|$", QUESTIONS.read_text(), re.MULTILINE)
-    queries = {
-        question: query.replace("\\|", "|")
-        for question, query in rows
-        if "_" in query or "{" in query
-    }
+    queries = {question.asks: question.logsql for question in log_questions()}
     assert len(queries) >= 10
     # Each is understood; what there was traffic for has an answer.
     answers = {question: found(stack, query) for question, query in queries.items()}

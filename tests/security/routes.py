@@ -325,6 +325,7 @@ ROWS = (
         for path in (
             *("/operator/x", "/operator/session/auth", "/operator/session/check"),
             *("/operator/session/start", "/operator/session/userinfo", "/operator/operator.html"),
+            "/operator/operator-grafana.html",
             *(f"/prometheus/{end}" for end in ("metrics", "-/ready", "federate", "debug/pprof/")),
             *(f"/prometheus/api/v1/{end}" for end in ("write", "admin/tsdb/snapshot")),
             *("/alertmanager/metrics", "/alertmanager/-/ready", "/alertmanager/api/v2/status"),
