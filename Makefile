@@ -80,6 +80,7 @@ outdated: setup ## what is newer than what runs; fails when something is below i
 drill: setup ## lose everything and bring it back, on a stack of its own, and measure it: make drill [MEGABYTES=300]
 	@podman/setup.sh --tests
 	@DRILL_MEGABYTES=$(or $(MEGABYTES),300) $(PYTEST) -s tests/faults/test_drill.py
+	@[[ ! -e $(ENV) ]] || $(STACK) backup drilled || echo "Look above: the drill went well, but not all of this appliance's backup is."
 
 access-report: ## who looked at a study: make access-report STUDY=1.2.…; what a person did: USER=jane [FROM=2026-11-01 TO=2026-11-30] [CSV=1]
 	@$(STACK) audit report --by '$(WHO)' --study '$(STUDY)' --user '$(PERSON)' --from '$(FROM)' --to '$(TO)' $(if $(CSV),--csv)

@@ -83,7 +83,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack alert-test | clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -170,7 +170,7 @@ in {
             [[ $# -eq 1 || $# -eq 2 ]] || usage
             exec ${getExe databases} "''${1%-databases}" "''${@:2}"
             ;;
-          backup-check | backup-repair)
+          backup-check | backup-repair | backup-drilled)
             backup "''${1#backup-}" "''${@:2}"
             ;;
           backup-key)

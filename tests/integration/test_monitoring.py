@@ -30,6 +30,7 @@ ELSEWHERE = {
     "alertmanager_notifications_failed_total",
     *("dicom_backup_age_limit_seconds", "dicom_backup_age_seconds"),
     *("dicom_backup_check_age_seconds", "dicom_backup_check_failed", "dicom_backup_realm_failed"),
+    *("dicom_backup_drill_age_limit_seconds", "dicom_backup_drill_age_seconds"),
     *("dicom_backup_dump_age_limit_seconds", "dicom_backup_dump_age_seconds"),
 }
 PROBED = {"archive", "login", "viewer"}

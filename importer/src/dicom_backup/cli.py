@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check the repository and remove what is too old")
     check.add_argument("--everything", action="store_true", help="read all of the data")
     commands.add_parser("repair", help="take out what the check found damaged, then back up anew")
+    commands.add_parser("drilled", help="note that a restore was practised today")
     commands.add_parser("status", help="say how old the last backup is and what is wrong")
     restore.add_arguments(commands.add_parser("restore", help="bring back one part of a backup"))
     commands.add_parser(
@@ -56,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dispatch(arguments: argparse.Namespace, settings: Config) -> int:
-    if arguments.command == "status":
+    if arguments.command == "drilled":
+        settings.drill_file.touch()
+    if arguments.command in ("drilled", "status"):
         return _status(settings)
     if arguments.command == "restore":
         return restore.run(settings, arguments, _say)

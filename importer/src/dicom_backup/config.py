@@ -16,7 +16,8 @@ OWN_SECRETS = (
     "secrets/backup_credentials",
     "secrets/backup_ssh_key",
 )
-
+# A restore is practised once a quarter.
+DRILL_STALE_AFTER_S = 100 * 86400
 
 # user:password@ within an address, which settings and what is said of them would show.
 _PASSWORD = re.compile(r"//[^/@]*:[^/@]+@")
@@ -81,6 +82,11 @@ class Config:
         return self.backup_dir / "state.json"
 
     @property
+    def drill_file(self) -> Path:
+        """Its time of change is that of the last drill."""
+        return self.backup_dir / "drilled"
+
+    @property
     def storage_dir(self) -> Path:
         """Orthanc's files."""
         return self.data_dir / "dicom"
@@ -124,6 +130,13 @@ class Config:
     def dump_stale_after_s(self) -> int:
         """Age from which the last dump is too old."""
         return 2 * 60 * self.dump_interval_min
+
+    def drill_age_s(self, first_s: float, now_s: float) -> float:
+        """Return how long ago a restore was practised, or the first backup begun if none ever was."""
+        try:
+            return now_s - self.drill_file.stat().st_mtime
+        except FileNotFoundError:
+            return now_s - first_s
 
 
 def load(environment: Mapping[str, str] | None = None) -> Config:

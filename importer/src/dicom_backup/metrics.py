@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dicom_backup import state
-from dicom_backup.config import Config
+from dicom_backup.config import DRILL_STALE_AFTER_S, Config
 
 
 class _FromState(Collector):
@@ -58,6 +58,12 @@ class _FromState(Collector):
                 "Whether the last export of Keycloak's people failed or was not whole",
                 bool(known.realm_error),
             ),
+            (
+                "drill_age_seconds",
+                "Age of the last drill, or of the first try of a backup where there was none",
+                config.drill_age_s(first_s, now_s),
+            ),
+            ("drill_age_limit_seconds", "Age from which a drill is overdue", DRILL_STALE_AFTER_S),
             ("run_failed", "Whether the last run was not complete", bool(known.error)),
             ("duration_seconds", "How long the last backup took", known.duration_s),
             ("added_bytes", "What the last backup added to the repository", known.added_bytes),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dicom_backup.config import Config
+from dicom_backup.config import DRILL_STALE_AFTER_S, Config
 from dicom_backup.state import State
 
 
@@ -48,8 +48,18 @@ def lines(config: Config, known: State, now_s: float) -> Iterator[Line]:
         yield Line(
             f"backup: the check {_ago(now_s - known.checked_s)} ago found it whole", well=True
         )
+    yield from _drill(config, known, now_s)
     if known.retention_error:
         yield Line(f"backup: older ones could not be removed: {known.retention_error}", well=False)
+
+
+def _drill(config: Config, known: State, now_s: float) -> Iterator[Line]:
+    age_s = config.drill_age_s(known.first_s or now_s, now_s)
+    if config.drill_file.exists():
+        text = f"backup: a restore was practised {_ago(age_s)} ago"
+        yield Line(text, well=age_s <= DRILL_STALE_AFTER_S)
+    elif age_s > DRILL_STALE_AFTER_S:
+        yield Line(f"backup: no restore was practised in its {_ago(age_s)}", well=False)
 
 
 def _ago(seconds: float) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from dicom_backup import farm, record, retention, status
+from dicom_backup import config, farm, record, retention, state, status
+from dicom_backup.cli import main
 from dicom_backup.metrics import registry
 from dicom_backup.service import Schedule
 from dicom_backup.upkeep import upkeep
@@ -157,8 +160,6 @@ def test_nothing_goes_that_a_run_which_stays_still_names(site: Site, tmp_path: P
 
 
 def test_a_target_that_only_lets_add_is_only_added_to(site: Site) -> None:
-    import dataclasses  # noqa: PLC0415
-
     site.tools = dataclasses.replace(
         site.tools, config=dataclasses.replace(site.config, prune=False)
     )
@@ -188,6 +189,31 @@ def test_how_old_the_backup_is_is_said_to_people_and_to_prometheus(site: Site) -
     assert "dicom_backup_age_seconds 1801.0\n" in told
     assert "dicom_backup_age_limit_seconds 1800.0\n" in told
     assert "dicom_backup_check_failed 0.0\n" in told
+
+
+def test_how_long_ago_a_restore_was_practised_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> tuple[list[tuple[bool, str]], float]:
+        lines = status.lines(site.config, site.state(), site.now_s)
+        told = generate_latest(registry(site.config, lambda: site.now_s)).decode()
+        age = re.findall(r"^dicom_backup_drill_age_seconds (\S+)$", told, re.MULTILINE)
+        return [(one.well, one.text) for one in lines if "practised" in one.text], float(age[0])
+
+    site.back_up()
+    state.save(site.config.state_file, dataclasses.replace(site.state(), first_s=site.now_s))
+    assert said() == ([], 0)
+    site.now_s += 101 * DAY_S
+    never = (False, "backup: no restore was practised in its 101 days")
+    assert said() == ([never], 101 * DAY_S)
+    monkeypatch.setattr(config, "load", lambda: site.config)
+    main(["drilled"])
+    assert "a restore was practised 0 min ago" in capsys.readouterr().out
+    at_s = site.config.drill_file.stat().st_mtime
+    site.now_s = at_s + 3 * DAY_S
+    assert said() == ([(True, "backup: a restore was practised 3 days ago")], 3 * DAY_S)
+    site.now_s = at_s + 101 * DAY_S
+    assert [well for well, _ in said()[0]] == [False]
 
 
 def test_the_schedule_runs_when_it_is_time_and_checks_once_a_day(site: Site) -> None:
