@@ -183,8 +183,10 @@ def service_down(scene: Scene) -> Iterator[dict[str, str]]:
     """Stop the archive."""
     container = scene.stack.container("orthanc")
     podman("stop", container)
-    yield {"job": "orthanc"}
-    podman("start", container)
+    try:
+        yield {"job": "orthanc"}
+    finally:
+        podman("start", container)
 
 
 @contextmanager
@@ -242,8 +244,10 @@ def certificate_ending(scene: Scene) -> Iterator[dict[str, str]]:
     key = before[before.index("-----BEGIN PRIVATE KEY-----") :]
     write_private(path, made.read_text() + key, UIDS["nginx"])
     made.unlink()
-    yield {}
-    write_private(path, before, UIDS["nginx"])
+    try:
+        yield {}
+    finally:
+        write_private(path, before, UIDS["nginx"])
 
 
 @contextmanager

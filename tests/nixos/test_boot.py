@@ -13,6 +13,9 @@ from faults.load import load
 from faults.test_all_killed import wanted
 from faults.whole_state import come_to_an_end, faults
 from harness.canaries import among, forms, processes
+from harness.drop import drop_files
+from harness.people import People
+from harness.phantom import ct
 from harness.wait import wait_until
 from nixos.appliance import targets
 from stack.settings import PODMAN_DIR, TOP, read_env
@@ -279,6 +282,10 @@ def test_another_configuration_is_switched_to_while_work_goes_on(
     again = sum(one.attempts > 1 for one in under.deliveries)
     say(f"A switch under load: {len(under.deliveries)} uploads ({again} sent again)\n{said}")
     assert faults(under, wanted(under), Archive(appliance.stack)) == []
+    # A clinic is no part of the configuration: it is made on the system that was switched to.
+    People(appliance.stack).clinic("clinic-new", "Clinic after the switch")
+    study = ct(77, slices=2)
+    assert drop_files(appliance.stack, "clinic-new", study.files).failed == {}
 
 
 def test_a_reboot_brings_everything_back(appliance: Appliance) -> None:
