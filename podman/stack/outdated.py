@@ -23,6 +23,7 @@ KEYCLOAK = "org.keycloak:keycloak-quarkus-dist"
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin"
 OHIF = "@ohif/app"
 LOCKS = (TOP / "importer" / "requirements.txt", PODMAN_DIR / "requirements.txt")
+GO_LOCKS = tuple(PODMAN_DIR / name / "go.mod" for name in ("oauth2proxy", "victorialogs"))
 # What an image holds and what Debian has by now, told apart by the first word of a line.
 _HOLDS = """
 while read -r name version; do echo "Pin $name $version"; done </usr/share/dicom-stack/versions
@@ -47,6 +48,17 @@ python3 -m pip --python /tmp/venv install --quiet --dry-run --no-deps --report /
 python3 -c 'import json
 for one in json.load(open("/tmp/report"))["install"]: print(one["metadata"]["name"], one["metadata"]["version"])' >&3
 """
+# Modules that want a newer compiler than stable has are asked for with testing's.
+_NEWEST_GO = """
+exec 3>&1 >&2
+update-ca-certificates
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends golang-go
+export GOTOOLCHAIN=local HOME=/tmp
+for module in {modules}; do
+  go list -m -f '{{{{.Path}}}} {{{{slice .Version 1}}}}' "$module@latest" >&3
+done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ def show(settings: Settings) -> bool:
     for image in wanted_images(settings):
         said = _inside(_image(settings, image), _HOLDS)
         parts += of_image(image.name, said, floors(image.recipe.read_text(), versions))
-    packages = {line.partition("==")[0] for lock in LOCKS for line in pinned(lock.read_text())}
+    packages = {name for lock in LOCKS for name, _ in pinned(lock.read_text())}
+    modules = {name for lock in GO_LOCKS for name, _ in pinned(lock.read_text())}
     asked = _inside(
         images.tags()["base"],
         "set -e\n"
@@ -79,7 +92,12 @@ def show(settings: Settings) -> bool:
             packages=" ".join(sorted(packages)),
         ),
     )
-    parts += of_pins(versions, {lock: lock.read_text() for lock in LOCKS}, newest(asked))
+    asked += _inside(
+        images.tags()["base-testing"],
+        "set -e\n" + _NEWEST_GO.format(modules=" ".join(sorted(modules))),
+    )
+    locks = {lock: lock.read_text() for lock in (*LOCKS, *GO_LOCKS)}
+    parts += of_pins(versions, locks, newest(asked))
     for line in table(parts, _is_older):
         say(line)
     return not [part for part in parts if below(part, _is_older)]
@@ -105,9 +123,17 @@ def of_image(where: str, said: str, floors: Mapping[str, str]) -> list[Part]:
     ]
 
 
-def pinned(lock: str) -> list[str]:
-    """Return the lines NAME==VERSION of a lock file."""
-    return re.findall(r"^[A-Za-z0-9._-]+==[^\s;\\]+", lock, re.MULTILINE)
+def pinned(lock: str) -> list[tuple[str, str]]:
+    """Return name and version of what a lock file pins: pip's packages, or of a go.mod the modules of its tools."""
+    if not lock.startswith("module "):
+        return re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE)
+    tools = re.findall(r"^(?:tool |\t)(\S+)$", lock, re.MULTILINE)
+    required = re.findall(r"^\t(\S+) v(\S+)", lock, re.MULTILINE)
+    return [
+        (module, version)
+        for module, version in required
+        if any(f"{tool}/".startswith(f"{module}/") for tool in tools)
+    ]
 
 
 def newest(said: str) -> dict[str, str]:
@@ -135,8 +161,7 @@ def of_pins(
         for where, key, name in found
     ]
     for lock, text in locks.items():
-        for line in pinned(text):
-            name, _, version = line.partition("==")
+        for name, version in pinned(text):
             parts.append(Part(f"{lock.parent.name}/{lock.name}", name, version, "", name))
     known = [part for part in parts if newest.get(normal(part.newest))]
     if missing := [part.name for part in parts if part not in known]:

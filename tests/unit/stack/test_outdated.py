@@ -75,6 +75,18 @@ def test_pins_are_compared_with_what_the_clients_say() -> None:
 
 
 def test_every_lock_file_of_what_runs_is_read() -> None:
-    for lock in outdated.LOCKS:
+    for lock in (*outdated.LOCKS, *outdated.GO_LOCKS):
         assert outdated.pinned(lock.read_text()), lock
     assert PODMAN_DIR / "requirements.txt" in outdated.LOCKS
+    assert set(outdated.GO_LOCKS) == set(PODMAN_DIR.glob("*/go.mod"))
+
+
+def test_of_a_go_module_its_tools_are_pins_and_what_they_need_is_not() -> None:
+    text = (
+        "module x\n\ngo 1.26.5\n\ntool (\n\texample.org/a/v7\n\texample.org/b/app/b\n)\n\nrequire (\n"
+        "\texample.org/a/v7 v7.1.0 // indirect\n\texample.org/b v1.2.3 // indirect\n"
+        "\texample.org/bb v0.1.0 // indirect\n)\n"
+    )
+    assert outdated.pinned(text) == [("example.org/a/v7", "7.1.0"), ("example.org/b", "1.2.3")]
+    alone = "module x\n\ntool example.org/a\n\nrequire (\n\texample.org/a v7.1.0 // indirect\n)\n"
+    assert outdated.pinned(alone) == [("example.org/a", "7.1.0")]
