@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 CLINICS = ("clinic-a", "clinic-b")
+TOKEN_LEFT_S = 60
 READERS = {"clinic-a": ("physician-a", "physician-ab"), "clinic-b": ("physician-b", "physician-ab")}
 
 
@@ -43,9 +44,21 @@ def export(stack: Stack, clinic: str, seed: int, *, bad: bool = False) -> Study:
     return study
 
 
+def log_in(people: People) -> None:
+    """Let everybody log in, since what was before may have logged somebody out."""
+    for name in {*READERS["clinic-a"], *READERS["clinic-b"], "no-clinic"}:
+        people.token(name, fresh=True)
+
+
+def living(people: People, name: str) -> str:
+    """Return a token of a person who logs in anew when it is about to end, as a viewer would."""
+    is_ending = float(str(people.claims(name)["exp"])) < time.time() + TOKEN_LEFT_S
+    return people.token(name, fresh=is_ending)
+
+
 def look(stack: Stack, people: People, name: str, study: Study) -> None:
     """Do what the viewer does with a study: search, metadata, and a picture of each instance."""
-    reader = Reader(stack, people.token(name))
+    reader = Reader(stack, living(people, name))
     reader.search("/dicom-web/studies?limit=101")
     reader.search(f"/dicom-web/studies?StudyInstanceUID={study.uid}")
     top = f"/dicom-web/studies/{study.uid}"
@@ -68,6 +81,7 @@ def mistype(stack: Stack, name: str) -> None:
 
 def hour(stack: Stack, people: People) -> None:
     """Let everything that is counted happen once or twice, as fast as it goes."""
+    log_in(people)
     for number, clinic in enumerate(CLINICS):
         study = export(stack, clinic, number, bad=True)
         for name in READERS[clinic]:
@@ -79,7 +93,7 @@ def hour(stack: Stack, people: People) -> None:
 
 def look_elsewhere(stack: Stack, people: People, name: str, study: Study) -> None:
     """Ask for a study that one may not see."""
-    Reader(stack, people.token(name)).get(f"/dicom-web/studies/{study.uid}/metadata")
+    Reader(stack, living(people, name)).get(f"/dicom-web/studies/{study.uid}/metadata")
 
 
 def day(
@@ -92,6 +106,7 @@ def day(
 ) -> None:
     """Live through a working day in so many seconds: it rises until noon, rests, and falls towards the evening."""
     choose = random.Random(seed)  # noqa: S311 - no secret
+    log_in(people)
     start_s = time.monotonic()
     studies: dict[str, list[Study]] = {clinic: [] for clinic in CLINICS}
     number = 0
