@@ -103,11 +103,11 @@ backup-repair: ## take out what a check found damaged, and save everything anew 
 build: setup ## build the images only
 	@$(STACK) build
 
-# What needs no stack waits more than it computes: four files at a time.
+# What needs no stack waits more than it computes: six files at a time.
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
 	@if [[ -n '$(T)' ]]; then exec $(PYTEST) $(T); fi; \
-	alone=passed; $(PYTEST) --numprocesses=4 --dist=loadfile tests/config tests/unit || alone=FAILED; \
+	alone=passed; $(PYTEST) --numprocesses=6 --dist=loadfile tests/config tests/unit || alone=FAILED; \
 	rest=passed; $(PYTEST) --ignore=tests/config --ignore=tests/unit || rest=FAILED; \
 	echo "Tests that need no stack $$alone, the others $$rest."; [[ $$alone$$rest == passedpassed ]]
 

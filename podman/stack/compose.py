@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack.credentials import READERS, readers
+from stack.credentials import READERS, ensure_secrets, readers
 from stack.images import BACKUP, IMAGES, OAUTH2PROXY, SHIPPER, VICTORIALOGS, Image, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
@@ -224,6 +224,8 @@ def one_shot(
     settings: Settings, service: str, *args: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a service of ONE_SHOT once more with other arguments; its container goes afterwards."""
+    # These sources may read a secret that the version which runs has not.
+    ensure_secrets(settings.data_dir / "secrets")
     command = _command(settings, "run", "--rm", "--no-deps", "-T", service, *args)
     env = environment(settings, image_in_use(settings, ONE_SHOT[service]))
     # What is printed for the operator alone, one-time passwords among it, is no log.

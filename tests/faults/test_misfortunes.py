@@ -211,6 +211,8 @@ def imports_stalled(scene: Scene) -> Iterator[dict[str, str]]:
         assert remaining(inbox)
     finally:
         run(["chattr", "-i", str(filed)])
+    # It would try again by itself, a minute later.
+    podman("restart", scene.stack.container("importer"))
     wait_until(lambda: not remaining(inbox), 60, "it is filed away", scene.stack.logs)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Of the documentation's questions those that this file's own traffic answers, by words of theirs.
 ANSWERED = ("says how much", "came in from a clinic", "wrong anywhere", "says most errors")
 LEVELS = {"critical", "debug", "error", "info", "warning"}
-AWAY_S = 60
+AWAY_S, SHIPPER_AWAY_S = 60, 20
 SHORTEST_S = 5
 
 
@@ -149,10 +149,10 @@ def test_a_minute_without_the_log_store_loses_nothing(stack: Stack, front: Front
     front.await_all()
 
 
-def test_a_minute_without_the_shipper_loses_nothing(stack: Stack, front: Front) -> None:
+def test_a_time_without_the_shipper_loses_nothing(stack: Stack, front: Front) -> None:
     front.say_for(SHORTEST_S)
     podman("stop", stack.container("shipper"))
-    front.say_for(AWAY_S)
+    front.say_for(SHIPPER_AWAY_S)
     podman("start", stack.container("shipper"))
     front.await_all()
 

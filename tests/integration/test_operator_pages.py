@@ -211,6 +211,7 @@ def test_who_is_disabled_is_out_within_a_minute(stack: Stack, people: People) ->
         assert ask(stack, session, "/operator/", **PAGE).status_code == 302
         with administering(stack) as (keycloak, _):
             assert keycloak.delete(person).ok
+    del people.passwords[name]
 
 
 def test_logging_out_ends_the_session_at_keycloak_too(stack: Stack, people: People) -> None:
