@@ -37,10 +37,15 @@ PAGES = {
 RANGE = f"g0.range_input={max(2, round(DAY_S / 60) + 1)}m&g0.relative_time=none"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _podman(stack: Stack) -> None:
+    """Skip for an appliance that the tests attached to: it has Grafana in their place."""
+    assert stack.podman_settings.project
+
+
 @pytest.fixture(scope="module")
 def _traffic(stack: Stack, people: People) -> None:
     """Let a day pass in two clinics."""
-    assert stack.podman_settings.project
     day(stack, people, DAY_S)
 
 

@@ -185,11 +185,11 @@ def test_every_question_of_the_documentation_is_answered(stack: Stack, people: P
 
 
 def test_what_a_command_prints_for_its_caller_alone_is_no_log(stack: Stack, people: People) -> None:
+    folder = stack.podman_settings.data_dir / "logs"
     people.clinic("clinic-logs", "Clinic of the logs")
     name = f"once-{secrets.token_hex(4)}"
     told = stack.operate("user", NAME=name, CLINIC="clinic-logs", ROLE="physician")
     password = re.findall(r"password: (\S+)", told)[-1]
-    folder = stack.podman_settings.data_dir / "logs"
     texts = {path.name: path.read_text(errors="replace") for path in folder.iterdir()}
     # The control: what the same program says of its own accord is there.
     assert "realm dicom" in texts["realm.log"]

@@ -38,7 +38,7 @@ PAGES = {
 CONFIRMED_S = 30 + 10
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _podman(stack: Stack) -> None:
     """Skip for an appliance that the tests attached to: it has Grafana and Loki in their place."""
     assert stack.podman_settings.project

@@ -86,7 +86,7 @@ TRICKS: dict[str, Trick] = {
         REFUSED,
     ),
     "no authority": (lambda h: [pair for pair in h if pair[0] != ":authority"], REFUSED),
-    "a user in the authority": (lambda h: replaced(h, authority=f"a@{h[2][1]}"), {"307"}),
+    "a user in the authority": (lambda h: replaced(h, authority=f"a@{h[2][1]}"), {"307", *REFUSED}),
     "a space in the authority": (lambda h: replaced(h, authority=f"{h[2][1]} x"), REFUSED),
     "an unknown pseudo-header": (lambda h: [*h, (":x", "1")], REFUSED),
     "a tunnel": (lambda h: replaced(h, method="CONNECT"), {"405"}),
@@ -135,7 +135,8 @@ def test_a_malformed_request_is_refused_and_reads_nothing_else(scene: Scene, nam
         ([("content-length", "999999")], REFUSED),
         ([("transfer-encoding", "chunked")], {"400"}),
         ([("transfer-encoding", "chunked"), ("content-length", "3")], REFUSED),
-        ([("transfer-encoding", "identity, chunked")], {"501"}),
+        # nginx of stable does not know it, newer ones refuse it.
+        ([("transfer-encoding", "identity, chunked")], {"400", "501"}),
     ],
     ids=lambda value: " ".join(f"{k}: {v}" for k, v in value) if isinstance(value, list) else "",
 )
