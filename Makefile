@@ -123,7 +123,7 @@ test-power: ## kill the whole stack under load, and cut its power: make test-pow
 	@podman/setup.sh --tests
 	@KILLS=$(or $(KILLS),10) CUTS=$(or $(CUTS),10) FILE_SYSTEMS='$(or $(FILE_SYSTEMS),ext4 xfs)' $(PYTEST) tests/faults/test_all_killed.py tests/faults/test_power_cut.py
 
-test-alerts: ## six misfortunes told of by mail and webhook, as long as their alerts wait: an hour
+test-alerts: ## six misfortunes told of by mail and webhook, as long as their alerts wait: an hour and a half
 	@podman/setup.sh --tests
 	@AS_THEY_ARE=1 $(PYTEST) tests/faults/test_misfortunes.py
 
