@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from harness.realm_key import administering
 from harness.stack import TOP, make, temporary_copy
 from harness.wait import wait_until
 from stack import health
-from stack.settings import load
+from stack.settings import PODMAN_DIR, load
 from stack.shell import attempt, podman
 
 if TYPE_CHECKING:
@@ -207,7 +208,10 @@ def test_it_is_watched_and_status_says_how_old_it_is(stack: Stack, env_file: Pat
         90,
         "Prometheus watches the backup",
     )
+    words = ["-m", "stack", "--env-file", str(env_file), "backup", "drilled"]
+    assert attempt([sys.executable, *words], env={"PYTHONPATH": str(PODMAN_DIR)}).returncode == 0
     text = attempt(["make", "-s", "-C", str(TOP), "status", f"ENV={env_file}"]).stdout
+    assert "  backup: a restore was practised 0 min ago" in text
     assert "  backup: the last one is 0 min old" in text
     assert "! backup" not in text
 
