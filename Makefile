@@ -103,13 +103,17 @@ backup-repair: ## take out what a check found damaged, and save everything anew 
 build: setup ## build the images only
 	@$(STACK) build
 
-# What needs no stack waits more than it computes: six files at a time.
+# What needs no stack waits more than it computes: six files at a time. The faults run beside the rest.
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
-	@if [[ -n '$(T)' ]]; then exec $(PYTEST) $(T); fi; \
-	alone=passed; $(PYTEST) --numprocesses=6 --dist=loadfile tests/config tests/unit || alone=FAILED; \
-	rest=passed; $(PYTEST) --ignore=tests/config --ignore=tests/unit || rest=FAILED; \
+ifeq ($(origin T),command line)
+	@$(PYTEST) $(T)
+else
+	@alone=passed; $(PYTEST) --numprocesses=6 --dist=loadfile tests/config tests/unit || alone=FAILED; \
+	rest=passed; tests/lanes.sh --ignore=tests/config --ignore=tests/unit --ignore=tests/faults \
+		-- --env=tests/faults/stack.env tests/faults || rest=FAILED; \
 	echo "Tests that need no stack $$alone, the others $$rest."; [[ $$alone$$rest == passedpassed ]]
+endif
 
 pictures: ## let a scripted day of traffic pass on the tests' stack and photograph the dashboards: make pictures [MINUTES=20]
 	@podman/setup.sh --tests
@@ -147,4 +151,9 @@ bench-waiting: ## what the importer takes with nothing to do and with 100,000 wa
 test-nixos: ## the NixOS form, evaluated, built over Debian's files and booted: make test-nixos NIXPKGS=/path/to/nixpkgs [T=tests/nixos/test_flake.py]
 	@[[ -d '$(NIXPKGS)/nixos' ]] || { echo "Nothing was run: set NIXPKGS to a tree of nixpkgs (NIXPKGS='$(NIXPKGS)' is none)." >&2; exit 1; }
 	@podman/setup.sh --tests --boot
-	@$(PYTEST) --durations=15 --nixpkgs '$(NIXPKGS)' $(if $(filter command line,$(origin T)),$(T),tests/nixos)
+ifeq ($(origin T),command line)
+	@$(PYTEST) --durations=15 --nixpkgs '$(NIXPKGS)' $(T)
+else
+	@tests/lanes.sh --durations=15 --nixpkgs '$(NIXPKGS)' tests/nixos/test_boot.py \
+		-- --durations=15 --nixpkgs '$(NIXPKGS)' tests/nixos --ignore=tests/nixos/test_boot.py
+endif

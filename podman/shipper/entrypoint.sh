@@ -6,8 +6,8 @@ control=/tmp/syslog-ng.ctl
 counted=/var/lib/metrics/shipper.prom
 
 tell() {
-  syslog-ng-ctl stats prometheus --control="$control" | grep '^syslogng_.*d_store' >"$counted.part"
-  mv "$counted.part" "$counted"
+  syslog-ng-ctl stats prometheus --control="$control" | grep '^syslogng_.*d_store' >"$counted.part" &&
+    mv "$counted.part" "$counted"
 }
 
 while sleep 15; do
