@@ -13,7 +13,7 @@ export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic user rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,24 @@ clinic: ## add a clinic: make clinic ID=clinic-c NAME="Clinic C"
 
 user: ## add a person: make user NAME=jane CLINIC=clinic-c ROLE=physician
 	@$(STACK) user --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'
+
+clinic-close: ## a clinic takes nothing in any more, and its people go on reading: make clinic-close ID=clinic-c
+clinic-archive: ## only admins read a clinic any more: make clinic-archive ID=clinic-c
+clinic-open: ## a clinic that was closed or archived takes studies in again: make clinic-open ID=clinic-c
+clinic-close clinic-archive clinic-open:
+	@$(STACK) clinic-state --id '$(ID)' --state '$(patsubst clinic-%,%,$@)'
+
+users: ## everybody who has an account, and the clinics
+	@$(STACK) users
+
+user-change: ## another role, other clinics: make user-change NAME=jane CLINIC=clinic-c,clinic-d ROLE=technician
+	@$(STACK) user-change --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'
+
+user-password: ## a new one-time password, which also lifts a lock: make user-password NAME=jane
+user-second-factor: ## forget a lost device; an admin sets up another at the next login: make user-second-factor NAME=jane
+user-leave: ## close an account for good, what is open in it too: make user-leave NAME=jane
+user-password user-second-factor user-leave:
+	@$(STACK) $@ --name '$(NAME)'
 
 rotate: setup ## give a secret a new value: make rotate SECRET=orthanc_db_password; yours, as smtp_password, from F=… or as asked
 	@$(STACK) rotate --file "$$F" '$(SECRET)'

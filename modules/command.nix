@@ -82,8 +82,14 @@ in {
             ''
           }
           }
+          folders() {
+            for folder in inbox processed failed; do
+              install -d -o dicom-importer -g dicom-importer -m 2775 "$files/$folder/$1"
+            done
+            echo "clinic $1: workstations export into /inbox/$1"
+          }
           usage() {
-            echo "usage: dicom-stack alert-test | clinic ID NAME | user NAME ROLE [CLINIC] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -102,15 +108,36 @@ in {
             ;;
           clinic)
             [[ $# -eq 3 ]] || usage
-            realm clinic --id "$2" --name "$3"
-            for folder in inbox processed failed; do
-              install -d -o dicom-importer -g dicom-importer -m 2775 "$files/$folder/$2"
-            done
-            echo "clinic $2: workstations export into /inbox/$2"
+            said=$(realm clinic --id "$2" --name "$3")
+            echo "$said"
+            [[ $said != *", open" ]] || folders "$2"
             ;;
-          user)
+          clinic-open)
+            [[ $# -eq 2 ]] || usage
+            realm clinic-state --id "$2" --set open
+            folders "$2"
+            ;;
+          clinic-close | clinic-archive)
+            [[ $# -eq 2 ]] || usage
+            # Of one that is not known no folder is touched.
+            realm clinic-state --id "$2" >/dev/null
+            if [[ -e $files/inbox/$2 ]] && ! rmdir "$files/inbox/$2"; then
+              echo "clinic $2 stays open: let what is in $files/inbox/$2 be imported, or move it and what empty folders are there away, and close it again" >&2
+              exit 1
+            fi
+            realm clinic-state --id "$2" --set "''${1#clinic-}"
+            ;;
+          user | user-change)
             [[ $# -eq 3 || $# -eq 4 ]] || usage
-            realm user --name "$2" --role "$3" ''${4:+--clinic "$4"}
+            realm "$1" --name "$2" --role "$3" ''${4:+--clinic "$4"}
+            ;;
+          user-password | user-second-factor | user-leave)
+            [[ $# -eq 2 ]] || usage
+            realm "$1" --name "$2"
+            ;;
+          users)
+            realm users
+            realm clinics
             ;;
           first-admin)
             realm first-admin
@@ -139,6 +166,14 @@ in {
               [[ $state == active ]] || well=1
             done
             importer status || well=1
+            # Where Keycloak does not run, that was said.
+            if systemctl is-active --quiet keycloak; then
+              inboxes=()
+              for folder in "$files"/inbox/*/; do
+                [[ ! -d $folder ]] || inboxes+=("--inbox=$(basename "$folder")")
+              done
+              realm check "''${inboxes[@]}" || well=1
+            fi
             ${
             if backedUp
             then "backup status || well=1"

@@ -50,6 +50,21 @@ ASKING = {
     "backup-key": lambda settings: importing.backup_key(settings) == 0,
     "outdated": outdated.show,
     "status": status.show,
+    "users": people.show,
+}
+# Who is told a name and nothing else.
+OF_ONE_PERSON = ("user-password", "user-second-factor", "user-leave")
+PEOPLE = {
+    "clinic": lambda settings, given: people.add_clinic(settings, given.id, given.name),
+    "clinic-state": lambda settings, given: people.set_state(settings, given.id, given.state),
+    "user": lambda settings, given: people.add_user(settings, given.name, given.clinic, given.role),
+    "user-change": lambda settings, given: people.change_user(
+        settings, given.name, given.clinic, given.role
+    ),
+    **dict.fromkeys(
+        OF_ONE_PERSON,
+        lambda settings, given: say(people.realm(settings, given.command, "--name", given.name)),
+    ),
 }
 
 
@@ -96,8 +111,7 @@ def bring_up(settings: Settings) -> None:
     health.wait_healthy(settings)
     unit.install(settings)
     say(people.realm(settings, "first-admin"))
-    for clinic in people.clinics(settings):
-        files.clinic_folders(settings, clinic)
+    people.make_folders(settings)
     version.record(settings, version.of_sources())
     say(f"the stack is up at {settings.public_url}")
     if settings.values["OBSERVABILITY"]:
@@ -140,16 +154,22 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="stack")
     parser.add_argument("--env-file", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("build", "up", "down", "status", "demo", "backup-key", "alert-test"):
+    for name in ("build", "up", "down", "status", "users", "demo", "backup-key", "alert-test"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service")
     clinic = commands.add_parser("clinic")
     clinic.add_argument("--id", required=True)
     clinic.add_argument("--name", required=True)
-    user = commands.add_parser("user")
-    user.add_argument("--name", required=True)
-    user.add_argument("--clinic", default="")
-    user.add_argument("--role", required=True)
+    state = commands.add_parser("clinic-state")
+    state.add_argument("--id", required=True)
+    state.add_argument("--state", required=True)
+    for name in ("user", "user-change"):
+        user = commands.add_parser(name)
+        user.add_argument("--name", required=True)
+        user.add_argument("--clinic", default="")
+        user.add_argument("--role", required=True)
+    for name in OF_ONE_PERSON:
+        commands.add_parser(name).add_argument("--name", required=True)
     rotate = commands.add_parser("rotate")
     rotate.add_argument("secret")
     rotate.add_argument("--file", default="")
@@ -214,10 +234,8 @@ def _change(given: argparse.Namespace, settings: Settings) -> None:
         demo.run(settings)
     elif given.command == "down":
         down(settings)
-    elif given.command == "clinic":
-        people.add_clinic(settings, given.id, given.name)
-    elif given.command == "user":
-        people.add_user(settings, given.name, given.clinic, given.role)
+    elif given.command in PEOPLE:
+        PEOPLE[given.command](settings, given)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from stack.compose import added, backup_folder
 from stack.credentials import UIDS, sync_folder, write_private
 from stack.images import digest
 from stack.settings import PODMAN_DIR
+from stack.shell import CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +78,27 @@ def clinic_folders(settings: Settings, clinic: str) -> Path:
     for name in CLINIC_FOLDERS:
         own(settings.data_dir / "files" / name / clinic, "importer", 0o2775)
     return settings.data_dir / "inbox" / clinic
+
+
+def inboxes(settings: Settings) -> list[str]:
+    """Return the clinics that have an inbox."""
+    folder = settings.data_dir / "files" / "inbox"
+    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+
+def remove_inbox(settings: Settings, clinic: str) -> None:
+    """Take a clinic's inbox away, which must be empty; raises CommandError."""
+    inbox = settings.data_dir / "files" / "inbox" / clinic
+    try:
+        inbox.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        waiting = sum(1 for path in inbox.rglob("*") if not path.is_dir())
+        raise CommandError(
+            f"clinic {clinic} stays open: {waiting} files are in {inbox}. Let them be imported, or move them and what "
+            "empty folders are there away, and close it again"
+        ) from error
 
 
 def write_if_changed(path: Path, text: str) -> None:

@@ -9,10 +9,10 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from stack import health
+from stack import files, health, people
 from stack.certificate import served
 from stack.compose import services
-from stack.shell import attempt, say
+from stack.shell import CommandError, attempt, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ RED, PLAIN = "\033[31m", "\033[0m"
 
 def show(settings: Settings) -> bool:
     """Print the state; returns whether all is well."""
-    parts = (_services, _imports, _backup, _alerts, _pages, _disk, _certificate)
+    parts = (_services, _imports, _clinics, _backup, _alerts, _pages, _disk, _certificate)
     checks = [part(settings) for part in parts]
     say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
     return all(checks)
@@ -60,7 +60,7 @@ def _count(folder: Path, pattern: str) -> int:
 def _imports(settings: Settings) -> bool:
     well = True
     inbox = settings.data_dir / "files" / "inbox"
-    for clinic in sorted(p.name for p in inbox.iterdir() if p.is_dir()) if inbox.is_dir() else []:
+    for clinic in files.inboxes(settings):
         pending = _count(inbox / clinic, "*")
         failed = _count(inbox.parent / "failed" / clinic, "*.error.json")
         hint = (
@@ -72,6 +72,19 @@ def _imports(settings: Settings) -> bool:
             f"clinic {clinic}: {pending} files pending, {failed} failed{hint}", well=not failed
         )
     return well
+
+
+def _clinics(settings: Settings) -> bool:
+    # Where Keycloak does not answer, that was said of the service already.
+    if health.state(settings, "keycloak") != "healthy":
+        return False
+    try:
+        found = people.differences(settings)
+    except CommandError as error:
+        found = [f"clinics: {error}"]
+    for line in found:
+        _line(line, well=False)
+    return not found
 
 
 def _backup(settings: Settings) -> bool:

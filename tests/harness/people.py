@@ -18,6 +18,8 @@ from stack.shell import attempt
 from harness.second_factor import Phone, prove, send_form
 
 if TYPE_CHECKING:
+    import subprocess
+
     import requests
 
     from harness.stack import Session, Stack
@@ -73,6 +75,18 @@ class People:
                 stdin=password,
             )
         )
+
+    def tell(self, command: str, **words: str) -> subprocess.CompletedProcess[str]:
+        """Give one of the operator's commands about people and clinics, its words by make's names in their order."""
+        if self.stack.settings:
+            return self.stack.attempt(command, **words)
+        return attempt([*self.stack.control, command, *words.values()], timeout_s=180)
+
+    def told(self, command: str, **words: str) -> str:
+        """Give such a command and expect that all is well; returns what it said."""
+        done = self.tell(command, **words)
+        _ok(done)
+        return done.stdout
 
     def token(self, name: str, *, fresh: bool = False) -> str:
         """Return an access token of a person."""

@@ -184,8 +184,10 @@ class Door:
         named = request.clinic
         asked = (named,) if named in uploader.clinics else () if named else uploader.clinics
         clinics = tuple(clinic for clinic in asked if (self._inbox / clinic).is_dir())
-        if not clinics:
+        if not asked:
             raise Refusal(403, "This account stores nothing for that clinic.")
+        if not clinics:
+            raise Refusal(403, f"{', '.join(asked)}: closed, nothing is stored there any more.")
         if uploader.brings_all and len(asked) == 1:
             return _Terms(uploader.name, clinics, is_derived=False)
         if not uploader.brings_derived:

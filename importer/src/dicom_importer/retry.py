@@ -53,7 +53,7 @@ def retry(config: Config, wanted: Wanted, say: Callable[[str], None]) -> int:
     """Put files back and say what was done; returns the exit status, 0 when nothing was left."""
     folders = places.folders(config)
     if wanted.clinic and not (folders.inbox / wanted.clinic).is_dir():
-        say(f"There is no clinic {wanted.clinic}: it has no inbox.")
+        say(f"Clinic {wanted.clinic} has no inbox: it is closed, or there is no such clinic.")
         return 1
     if wanted.reason and wanted.reason not in REASONS:
         say(f"There is no reason {wanted.reason}; the reasons are {', '.join(sorted(REASONS))}.")
@@ -94,7 +94,7 @@ def _why_not(folders: Folders, place: Place, row: Row | None, reason: str) -> st
     if row and row.state == "filing":
         return "it is being moved there right now"
     if not scan.CLINIC.match(clinic) or not (folders.inbox / clinic).is_dir():
-        return f"there is no inbox of a clinic {clinic}"
+        return f"clinic {clinic} has no inbox: it is closed, or there is no such clinic"
     return f"{reason}, which trying again does not change" if reason in LASTING else ""
 
 

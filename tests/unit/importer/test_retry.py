@@ -119,7 +119,10 @@ def test_a_clinic_that_does_not_exist_is_named(
     importer: Importer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, said = command(importer, capsys, "retry", "--clinic", "clinic-x")
-    assert (status, said) == (1, "There is no clinic clinic-x: it has no inbox.\n")
+    assert (status, said) == (
+        1,
+        "Clinic clinic-x has no inbox: it is closed, or there is no such clinic.\n",
+    )
 
 
 def test_a_slip_of_the_keyboard_is_told_apart_from_nothing_to_do(

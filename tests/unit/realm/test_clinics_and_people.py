@@ -2,10 +2,12 @@
 
 import pytest
 from clinic_access import tokens
-from dicom_importer.realm import clinics
+from dicom_importer.realm import clinics, people
 from dicom_importer.realm.clinics import ClinicError, check_id
 from dicom_importer.realm.command import main
-from dicom_importer.realm.people import PASSWORD_ALPHABET, one_time_password
+from dicom_importer.realm.people import PASSWORD_ALPHABET, PersonError, one_time_password
+from dicom_importer.realm.representation import Representation
+from dicom_importer.realm.rest import Keycloak
 
 
 @pytest.mark.parametrize("clinic_id", ["a", "clinic-a", "0", "a1-b2-c3", "x" * 32])
@@ -67,3 +69,85 @@ def test_realm_and_archive_agree_on_what_a_clinic_id_is() -> None:
         tokens.CLINIC_ID.pattern,
         tokens.MAX_CLINIC_ID_CHARS,
     )
+
+
+def group(name: str, **attributes: str) -> Representation:
+    """Make a group below /clinics as Keycloak gives it."""
+    return {"attributes": {key: [value] for key, value in attributes.items()}, "name": name}
+
+
+def test_clinics_whose_inbox_is_where_it_should_be_make_no_difference() -> None:
+    found = [
+        group("clinic-a", clinic_id="clinic-a"),
+        group("clinic-b", clinic_id="clinic-b", state="closed"),
+        group("clinic-c", archived_clinic_id="clinic-c", state="archived"),
+    ]
+    assert clinics.differences(found, ["clinic-a"]) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "inboxes", "words"),
+    [
+        (group("clinic-a", clinic_id="clinic-a"), [], "clinic clinic-a is open and has no inbox"),
+        (
+            group("clinic-a", clinic_id="clinic-a", state="closed"),
+            ["clinic-a"],
+            "clinic clinic-a is closed and has an inbox",
+        ),
+        (
+            group("clinic-a", archived_clinic_id="clinic-a", state="archived"),
+            ["clinic-a"],
+            "clinic clinic-a is archived and has an inbox",
+        ),
+        (group("clinic-a"), [], "the group /clinics/clinic-a in Keycloak is no clinic"),
+        (
+            group("clinic-a", clinic_id="clinic-b"),
+            ["clinic-b"],
+            "the group /clinics/clinic-a in Keycloak is no clinic",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(found: Representation, inboxes: list[str], words: str) -> None:
+    (said,) = clinics.differences([found], inboxes)
+    assert said.startswith(words)
+
+
+def test_an_inbox_without_a_clinic_is_said() -> None:
+    (said,) = clinics.differences([], ["clinic-a"])
+    assert said.startswith("inbox clinic-a is no clinic's")
+
+
+class Listing(Keycloak):
+    """Keycloak, as far as it lists: answers by path."""
+
+    def __init__(self, answers: dict[str, list[Representation]]) -> None:
+        self.answers = answers
+
+    def one(self, path: str) -> Representation:
+        """Answer with the group of admins."""
+        assert path == "/dicom/group-by-path/admins"
+        return {"id": "1"}
+
+    def all(self, path: str, **_parameters: str) -> list[Representation]:
+        """Answer with what was given."""
+        return self.answers.get(path, [])
+
+
+@pytest.mark.parametrize("where", ["/dicom/groups/1/members", "/dicom/roles/admin/users"])
+def test_an_admin_who_may_log_in_counts(where: str) -> None:
+    def has(*others: tuple[str, bool]) -> bool:
+        found = [("admin", True), *others]
+        users: list[Representation] = [{"enabled": may, "username": name} for name, may in found]
+        assert people.has_admin(Listing({where: users}), "dicom")
+        return people.has_admin(Listing({where: users}), "dicom", besides="admin")
+
+    assert not has()
+    assert not has(("jane", False))
+    assert has(("jane", True))
+
+
+def test_the_only_admin_does_not_leave() -> None:
+    user: Representation = {"enabled": True, "id": "2", "username": "admin"}
+    keycloak = Listing({"/dicom/groups/1/members": [user]})
+    with pytest.raises(PersonError, match="admin is the only admin: make another one first"):
+        people.leave(keycloak, "dicom", user)
