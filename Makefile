@@ -13,7 +13,7 @@ export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ down: ## stop the stack; data stays
 
 status: ## health, versions, imports, alerts, disk, certificate; fails unless all is well
 	@$(STACK) status
+
+doctor: ## what of this host and its surroundings hinders the stack: clock, name, certificate, disk, inboxes, mail, versions
+	@$(STACK) doctor
 
 alert-test: ## send one alert by every way that is configured, and say whether each took it
 	@$(STACK) alert-test

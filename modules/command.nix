@@ -37,6 +37,10 @@
         else reader.units
       ))
     cfg.secretReaders)));
+  mail = lib.optionalString (cfg.mail.host != null) (
+    " --smtp-host ${cfg.mail.host} --smtp-port ${toString cfg.mail.port}"
+    + lib.optionalString (cfg.mail.user != null) " --smtp-user ${cfg.mail.user} --smtp-password-file ${cfg.secretFiles.smtp_password or ""}"
+  );
 in {
   config = mkIf cfg.enable {
     environment.systemPackages = [
@@ -88,8 +92,17 @@ in {
             done
             echo "clinic $1: workstations export into /inbox/$1"
           }
+          fitting() {
+            # Where Keycloak does not run, that was said.
+            systemctl is-active --quiet keycloak || return 0
+            inboxes=()
+            for folder in "$files"/inbox/*/; do
+              [[ ! -d $folder ]] || inboxes+=("--inbox=$(basename "$folder")")
+            done
+            realm check "''${inboxes[@]}"
+          }
           usage() {
-            echo "usage: dicom-stack alert-test | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -166,19 +179,25 @@ in {
               [[ $state == active ]] || well=1
             done
             importer status || well=1
-            # Where Keycloak does not run, that was said.
-            if systemctl is-active --quiet keycloak; then
-              inboxes=()
-              for folder in "$files"/inbox/*/; do
-                [[ ! -d $folder ]] || inboxes+=("--inbox=$(basename "$folder")")
-              done
-              realm check "''${inboxes[@]}" || well=1
-            fi
+            fitting || well=1
             ${
             if backedUp
             then "backup status || well=1"
             else "backup status || true"
           }
+            exit "$well"
+            ;;
+          doctor)
+            well=0
+            ${getExe pkgs.python3} -BI ${../podman/stack/doctor.py} --host ${cfg.domain} --data-dir ${cfg.dataDir} \
+              --importer-uid "$(id -u dicom-importer)"${mail} || well=1
+            for unit in ${toString units}; do
+              if ! state=$(systemctl is-active "$unit"); then
+                echo "! $unit is $state: journalctl -u $unit says why"
+                well=1
+              fi
+            done
+            fitting || well=1
             exit "$well"
             ;;
           explain | retry)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from stack import (
     alerts,
     certificate,
+    checkup,
     credentials,
     demo,
     files,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 ASKING = {
     "alert-test": alerts.test,
     "backup-key": lambda settings: importing.backup_key(settings) == 0,
+    "doctor": checkup.show,
     "outdated": outdated.show,
     "status": status.show,
     "users": people.show,
@@ -154,7 +156,17 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="stack")
     parser.add_argument("--env-file", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("build", "up", "down", "status", "users", "demo", "backup-key", "alert-test"):
+    for name in (
+        "build",
+        "up",
+        "down",
+        "status",
+        "doctor",
+        "users",
+        "demo",
+        "backup-key",
+        "alert-test",
+    ):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service")
     clinic = commands.add_parser("clinic")

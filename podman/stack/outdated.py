@@ -100,7 +100,12 @@ def show(settings: Settings) -> bool:
     parts += of_pins(versions, locks, newest(asked))
     for line in table(parts, _is_older):
         say(line)
-    return not [part for part in parts if below(part, _is_older)]
+    return not [part for part in parts if is_low(part)]
+
+
+def is_low(part: Part) -> bool:
+    """Whether a part is below its floor, as Debian compares versions."""
+    return below(part, _is_older)
 
 
 def floors(recipe: str, versions: Mapping[str, str]) -> dict[str, str]:

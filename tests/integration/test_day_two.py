@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -239,3 +240,25 @@ def test_status_tells_of_inboxes_and_clinics_that_do_not_fit(
     assert [words for words in told if words in said] == list(told)
     assert inbox.is_dir()
     assert not [words for words in told if words in differences(people)]
+
+
+def test_the_doctor_finds_an_inbox_that_nobody_may_write_and_is_content_once_it_is_mended(
+    stack: Stack, people: People, clinic: str
+) -> None:
+    def said() -> str:
+        return people.tell("doctor").stdout
+
+    inbox = stack.inbox(clinic)
+    mode = inbox.stat().st_mode
+    inbox.chmod(0o700)
+    try:
+        ill = said()
+    finally:
+        inbox.chmod(mode)
+    assert re.search(rf"^! inboxes: \S+/{clinic} is of group \d+ with mode 700", ill, re.MULTILINE)
+    well = said()
+    assert "  inboxes: each can be written by its group and taken from\n" in well
+    if stack.settings:
+        # Whether something keeps this machine's clock is not the stack's doing.
+        odd = [line for line in well.splitlines() if line.startswith("!")]
+        assert [line for line in odd if not line.startswith("! clock")] == []
