@@ -46,7 +46,7 @@ in {
     environment.systemPackages = [
       (pkgs.writeShellApplication {
         name = "dicom-stack";
-        runtimeInputs = [pkgs.coreutils pkgs.systemd];
+        runtimeInputs = [pkgs.coreutils pkgs.findutils pkgs.systemd];
         text = ''
           files=${escapeShellArg "${cfg.dataDir}/files"}
           realm() {
@@ -134,8 +134,11 @@ in {
             [[ $# -eq 2 ]] || usage
             # Of one that is not known no folder is touched.
             realm clinic-state --id "$2" >/dev/null
-            if [[ -e $files/inbox/$2 ]] && ! rmdir "$files/inbox/$2"; then
-              echo "clinic $2 stays open: let what is in $files/inbox/$2 be imported, or move it and what empty folders are there away, and close it again" >&2
+            if [[ -e $files/inbox/$2 ]]; then
+              [[ -n $(find "$files/inbox/$2" ! -type d) ]] || find "$files/inbox/$2" -depth -type d -empty -delete
+            fi
+            if [[ -e $files/inbox/$2 ]]; then
+              echo "clinic $2 stays open: files are in $files/inbox/$2. Let them be imported, or move them away, and close it again" >&2
               exit 1
             fi
             realm clinic-state --id "$2" --set "''${1#clinic-}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.compose import added, backup_folder
@@ -15,8 +17,6 @@ from stack.settings import PODMAN_DIR
 from stack.shell import CommandError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stack.settings import Settings
 
 CLINIC_FOLDERS = ("inbox", "processed", "failed")
@@ -87,18 +87,19 @@ def inboxes(settings: Settings) -> list[str]:
 
 
 def remove_inbox(settings: Settings, clinic: str) -> None:
-    """Take a clinic's inbox away, which must be empty; raises CommandError."""
+    """Take away a clinic's inbox, in which no file may be; raises CommandError."""
     inbox = settings.data_dir / "files" / "inbox" / clinic
-    try:
-        inbox.rmdir()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        waiting = sum(1 for path in inbox.rglob("*") if not path.is_dir())
+    waiting = sum(1 for path in inbox.rglob("*") if not path.is_dir())
+    if not waiting:
+        # Where something arrives meanwhile, its folders stay.
+        for top, _, _ in os.walk(inbox, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(top).rmdir()
+    if inbox.exists():
         raise CommandError(
-            f"clinic {clinic} stays open: {waiting} files are in {inbox}. Let them be imported, or move them and what "
-            "empty folders are there away, and close it again"
-        ) from error
+            f"clinic {clinic} stays open: {waiting or 'new'} files are in {inbox}. "
+            "Let them be imported, or move them away, and close it again"
+        )
 
 
 def write_if_changed(path: Path, text: str) -> None:
