@@ -13,7 +13,7 @@ export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ explain: ## say where a file is and why: make explain F=/srv/dicom-stack/failed/
 
 retry: ## put failed files back into the inbox: make retry CLINIC=clinic-a [REASON=refused], or F=…
 	@$(STACK) importer retry $(if $(F),"$$F",--clinic '$(CLINIC)') --reason '$(REASON)'
+
+import-archive: ## years of old studies, beside daily work; safe to stop and repeat: make import-archive FROM=/mnt/old CLINIC=clinic-a
+	@$(STACK) import-archive --source "$(FROM)" --clinic '$(CLINIC)'
 
 replace: ## let a corrected export in failed/ take the place of what is archived: make replace F=…
 	@$(STACK) importer replace --by '$(WHO)' "$$F"

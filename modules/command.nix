@@ -102,7 +102,7 @@ in {
             realm check "''${inboxes[@]}"
           }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -205,6 +205,11 @@ in {
             ;;
           explain | retry)
             importer "$1" "''${words[@]}"
+            ;;
+          import-archive)
+            [[ $# -eq 3 ]] || usage
+            exec ${getExe pkgs.python3} -BI ${../podman/stack/old_studies.py} --source "$2" --clinic "$3" --files "$files" \
+              --kept ${escapeShellArg "${cfg.dataDir}/imports"} --owner "$(id -u dicom-importer)"
             ;;
           replace | replay | verify)
             # Who did it stands in the audit.

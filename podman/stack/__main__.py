@@ -200,6 +200,9 @@ def main(argv: list[str]) -> int:
     commands.add_parser("upgrade").add_argument("--from", dest="before", default="")
     commands.add_parser("rollback").add_argument("--by", default="")
     commands.add_parser("outdated")
+    archive = commands.add_parser("import-archive")
+    archive.add_argument("--source", required=True)
+    archive.add_argument("--clinic", required=True)
     for name in importing.PROGRAMS:
         commands.add_parser(name).add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
@@ -213,6 +216,8 @@ def main(argv: list[str]) -> int:
 def _dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if given.command in importing.PROGRAMS:
         return importing.run(settings, given.command, given.words)
+    if given.command == "import-archive":
+        return importing.old_studies_of(settings, given.source, given.clinic)
     if given.command in ASKING:
         return 0 if ASKING[given.command](settings) else 1
     if given.command == "logs":

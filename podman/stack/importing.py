@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stack import old_studies
 from stack.compose import services
+from stack.credentials import UIDS
 from stack.settings import SettingsError
 from stack.shell import CommandError, environment, say
 
@@ -44,6 +46,13 @@ def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     if done.returncode == NOT_RUN:
         raise CommandError(f"the {service} does not run (container {container}): run make up first")
     return done.returncode
+
+
+def old_studies_of(settings: Settings, source: str, clinic: str) -> int:
+    """Bring a folder of old studies into a clinic's inbox, beside daily work; returns the exit status."""
+    owner = str(UIDS["importer"])
+    places = (f"--files={settings.data_dir}/files", f"--kept={settings.data_dir}/imports")
+    return old_studies.main([f"--source={source}", f"--clinic={clinic}", *places, "--owner", owner])
 
 
 def backup_key(settings: Settings) -> int:
