@@ -13,7 +13,7 @@ export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,15 @@ user-second-factor: ## forget a lost device; an admin sets up another at the nex
 user-leave: ## close an account for good, what is open in it too: make user-leave NAME=jane
 user-password user-second-factor user-leave:
 	@$(STACK) $@ --name '$(NAME)'
+
+sender: ## let a device store over DICOM into a clinic: make sender CLINIC=clinic-c AET=CT01 ADDRESS=192.0.2.10
+	@$(STACK) sender --clinic '$(CLINIC)' --aet '$(AET)' --address '$(ADDRESS)'
+
+senders: ## who may store over DICOM, into which clinic
+	@$(STACK) senders
+
+remove-sender: ## let a device store no more: make remove-sender AET=CT01 [ADDRESS=192.0.2.10]
+	@$(STACK) remove-sender --aet '$(AET)' --address '$(ADDRESS)'
 
 rotate: setup ## give a secret a new value: make rotate SECRET=orthanc_db_password; yours, as smtp_password, from F=… or as asked
 	@$(STACK) rotate --file "$$F" '$(SECRET)'

@@ -12,6 +12,7 @@
   units =
     ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana" "oauth2-proxy"]
     ++ map (name: "prometheus-${name}-exporter") ["node" "postgres" "nginx" "blackbox"]
+    ++ optional cfg.doors.dicom.enable "dicom-receiver"
     ++ optional backedUp "dicom-backup-metrics";
   restore = import ./restore.nix {inherit config lib pkgs;};
   databases = import ./databases.nix {inherit config lib pkgs;};
@@ -68,6 +69,21 @@ in {
               ${options config.systemd.services.dicom-auditor} \
               ${getExe' pkgs.dicom-importer "dicom-audit"} "$@"
           }
+          receiver() {
+            ${
+            if cfg.doors.dicom.enable
+            then ''
+              systemd-run --quiet --wait --pipe --collect --property=User=dicom-receiver --property=Group=dicom-importer \
+                --property=UMask=0077 \
+                ${concatStringsSep " " (lib.mapAttrsToList (name: value: "--setenv=${name}=${escapeShellArg value}") (lib.getAttrs ["DICOM_AET" "LISTEN_HOST"] config.systemd.services.dicom-receiver.environment))} \
+                ${getExe' pkgs.dicom-importer "dicom-receiver"} "$@"
+            ''
+            else ''
+              echo "the door is closed: set services.dicom-stack.doors.dicom.enable" >&2
+              return 1
+            ''
+          }
+          }
           backup() {
             ${
             if backedUp
@@ -102,7 +118,7 @@ in {
             realm check "''${inboxes[@]}"
           }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -155,6 +171,17 @@ in {
             realm users
             realm clinics
             ;;
+          sender)
+            [[ $# -eq 4 ]] || usage
+            receiver sender --clinic "$2" --aet "$3" --address "$4"
+            ;;
+          senders)
+            receiver senders
+            ;;
+          remove-sender)
+            [[ $# -eq 2 || $# -eq 3 ]] || usage
+            receiver remove-sender --aet "$2" ''${3:+--address "$3"}
+            ;;
           first-admin)
             realm first-admin
             ;;
@@ -183,6 +210,7 @@ in {
             done
             importer status || well=1
             fitting || well=1
+            ${lib.optionalString cfg.doors.dicom.enable "receiver status || true"}
             ${
             if backedUp
             then "backup status || well=1"

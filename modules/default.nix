@@ -12,6 +12,7 @@
     ./orthanc.nix
     ./ohif.nix
     ./importer.nix
+    ./receiver.nix
     ./nginx.nix
     ./auditor.nix
     ./exporters.nix

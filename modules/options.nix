@@ -181,6 +181,45 @@ in {
         description = "Whether old backups are removed from here; not where the target only lets add to it.";
       };
     };
+    doors.dicom = {
+      enable = mkEnableOption "the port at which modalities store over DICOM (C-STORE); `dicom-stack sender` says who may, and into which clinic";
+      port = mkOption {
+        type = port;
+        default = 104;
+        example = 11112;
+        description = "Its port.";
+      };
+      address = mkOption {
+        type = str;
+        default = "0.0.0.0";
+        example = "192.0.2.5";
+        description = "The address of this host that it is bound to.";
+      };
+      interfaces = mkOption {
+        type = nullOr (listOf str);
+        default = null;
+        example = ["enp3s0"];
+        description = "Network interfaces whose firewall lets it in; null means those of `interfaces`, none all.";
+      };
+      aeTitle = mkOption {
+        type = strMatching "[A-Za-z0-9_.+-]([A-Za-z0-9 _.+-]{0,14}[A-Za-z0-9_.+-])?";
+        default = defaults.DICOM_AET;
+        example = "PACS";
+        description = "The AE title that devices call.";
+      };
+      tls = mkOption {
+        type = bool;
+        default = false;
+        example = true;
+        description = "Whether devices speak TLS there, with the certificate of `domain`; without, what they send is not encrypted on its way.";
+      };
+      clientAuthorityFile = mkOption {
+        type = nullOr str;
+        default = null;
+        example = "/var/lib/pacs/modalities-ca.pem";
+        description = "Certificate (PEM) of the authority that signed the devices' own, which they must then show.";
+      };
+    };
     secretFiles = mkOption {
       type = attrsOf str;
       default = {};
@@ -210,6 +249,10 @@ in {
       {
         assertion = cfg.mail.user != null -> cfg.secretFiles ? smtp_password;
         message = "services.dicom-stack: mail.user needs secretFiles.smtp_password, a file that holds its password.";
+      }
+      {
+        assertion = cfg.doors.dicom.clientAuthorityFile != null -> cfg.doors.dicom.tls;
+        message = "services.dicom-stack.doors.dicom.clientAuthorityFile asks devices for a certificate, which only TLS does: set doors.dicom.tls.";
       }
       {
         assertion = cfg.alertTelegramChat != null -> cfg.secretFiles ? telegram_token;

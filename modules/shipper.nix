@@ -33,6 +33,7 @@
     prober = "prometheus-blackbox-exporter";
     prometheus = "prometheus";
     realm = "dicom-realm";
+    receiver = "dicom-receiver";
     secrets = "dicom-stack-secrets";
     shipper = "dicom-shipper";
   };

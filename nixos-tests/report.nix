@@ -121,6 +121,26 @@ in {
       elsewhere = "sftp:backup@nas.example.org:stack";
       onThisHost = "/mnt/backup";
     };
+  receivers =
+    mapAttrs (_: door: let
+      found = with' {services.dicom-stack.doors.dicom = door // {enable = true;};};
+    in {
+      inherit (found) warnings;
+      complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
+      firewall = {inherit (found.networking.firewall) allowedTCPPorts interfaces;};
+      unit = found.systemd.units."dicom-receiver.service".text;
+      scrape = toString found.environment.etc."prometheus/scrape/receiver.yml".source;
+      command = (builtins.head (filter (package: (package.name or "") == "dicom-stack") found.environment.systemPackages)).text;
+      hardened = found.services.dicom-stack.hardenedUnits;
+    }) {
+      plain = {};
+      encrypted = {
+        port = 11112;
+        tls = true;
+        interfaces = ["enp4s0"];
+        clientAuthorityFile = "/var/lib/pacs/modalities-ca.pem";
+      };
+    };
   acme = mapAttrs (_: certificate: {inherit (certificate) group webroot;}) config.security.acme.certs;
   options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
   warnings = config.warnings;
@@ -149,6 +169,7 @@ in {
     backupWithinDataDir = complaints {services.dicom-stack.backup.target = "/srv/dicom-stack/backup";};
     backupWithoutHostKey = complaints {services.dicom-stack.backup.target = "sftp:backup@nas.example.org:stack";};
     backupWithPassword = complaints {services.dicom-stack.backup.target = "rest:https://stack:word@nas.example.org/";};
+    devicesCertificatesWithoutTls = complaints {services.dicom-stack.doors.dicom.clientAuthorityFile = "/var/lib/pacs/ca.pem";};
     telegramWithoutToken = complaints {services.dicom-stack.alertTelegramChat = -1001;};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };

@@ -19,11 +19,12 @@ in
     dependencies = [
       python3Packages.prometheus-client
       python3Packages.pydicom
+      python3Packages.pynetdicom
       python3Packages.requests
       python3Packages.urllib3
       python3Packages.watchdog
     ];
-    pythonImportsCheck = ["access_audit" "dicom_backup" "dicom_importer"];
+    pythonImportsCheck = ["access_audit" "dicom_backup" "dicom_importer" "dicom_receiver"];
     meta = {
       inherit (project) description;
       license = lib.licenses.asl20;

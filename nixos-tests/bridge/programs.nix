@@ -72,6 +72,7 @@ in {
     dicom-importer dicom_importer
     dicom-audit access_audit
     dicom-backup dicom_backup
+    dicom-receiver dicom_receiver
     END
   '';
 }

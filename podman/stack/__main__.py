@@ -29,6 +29,7 @@ from stack import (
     restoring,
     rolling_back,
     rotation,
+    senders,
     status,
     unit,
     upgrade_state,
@@ -54,6 +55,12 @@ ASKING = {
     "status": status.show,
     "users": people.show,
 }
+
+
+def _words(given: argparse.Namespace, *names: str) -> list[str]:
+    return [f"--{name}={vars(given)[name]}" for name in names]
+
+
 # Who is told a name and nothing else.
 OF_ONE_PERSON = ("user-password", "user-second-factor", "user-leave")
 PEOPLE = {
@@ -62,6 +69,13 @@ PEOPLE = {
     "user": lambda settings, given: people.add_user(settings, given.name, given.clinic, given.role),
     "user-change": lambda settings, given: people.change_user(
         settings, given.name, given.clinic, given.role
+    ),
+    "sender": lambda settings, given: senders.run(
+        settings, given.command, *_words(given, "clinic", "aet", "address")
+    ),
+    "senders": lambda settings, given: senders.run(settings, given.command),
+    "remove-sender": lambda settings, given: senders.run(
+        settings, given.command, *_words(given, "aet", "address")
     ),
     **dict.fromkeys(
         OF_ONE_PERSON,
@@ -182,6 +196,11 @@ def main(argv: list[str]) -> int:
         user.add_argument("--role", required=True)
     for name in OF_ONE_PERSON:
         commands.add_parser(name).add_argument("--name", required=True)
+    commands.add_parser("senders")
+    for name in ("sender", "remove-sender"):
+        about = commands.add_parser(name)
+        for word in ("clinic", "aet", "address"):
+            about.add_argument(f"--{word}", default="")
     rotate = commands.add_parser("rotate")
     rotate.add_argument("secret")
     rotate.add_argument("--file", default="")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 FOLDER, FILE = "tls/nginx", "server.pem"
+# Copies for the DICOM receiver, with DICOM_TLS and DICOM_CLIENT_CA; it too reads a new one at the next handshake.
+RECEIVER_FOLDER, CLIENTS_FILE = "tls/receiver", "clients.pem"
 LIFETIME_DAYS = 365
 RENEW_BEFORE_S = 30 * 86400
 _NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
@@ -79,6 +81,29 @@ def served(settings: Settings) -> Path:
 
 def ensure_certificate(settings: Settings) -> Certificate:
     """Copy the operator's certificate for nginx, or make one of the stack's own authority."""
+    found = _ensure_certificate(settings)
+    _hand_on(settings)
+    return found
+
+
+def _hand_on(settings: Settings) -> None:
+    """Give the DICOM receiver what it needs for TLS, and nothing where it speaks none."""
+    folder = settings.data_dir / RECEIVER_FOLDER
+    if settings.values["DICOM_PORT"]:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    sources = {
+        FILE: str(served(settings)) if settings.values["DICOM_TLS"] else "",
+        CLIENTS_FILE: settings.values["DICOM_CLIENT_CA"],
+    }
+    for name, source in sources.items():
+        path = folder / name
+        if not source or not settings.values["DICOM_PORT"]:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_text() != Path(source).read_text():
+            write_private(path, Path(source).read_text(), UIDS["receiver"])
+
+
+def _ensure_certificate(settings: Settings) -> Certificate:
     path, folder = served(settings), settings.data_dir / "tls"
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if settings.values["TLS_CERTIFICATE"]:

@@ -37,6 +37,8 @@ SERVICES = (
 )
 # Services that run for one command each, and the image that each is of.
 ONE_SHOT = {"realm": "importer"}
+# Where the receiver finds its certificate.
+DICOM_TLS = "/etc/dicom-receiver/tls"
 NOTED_TIMEOUT_S, NOTED_INTERVAL_S = 30, 0.2
 
 
@@ -73,12 +75,15 @@ LOG_STORES = {
 }
 # With BACKUP_TARGET.
 WITH_BACKUP = Addition((PODMAN_DIR / "compose.backup.yml",), ("backup",), (BACKUP,))
+# With DICOM_PORT; it is run from the importer's image.
+WITH_RECEIVER = Addition((PODMAN_DIR / "compose.receiver.yml",), ("receiver",))
 
 
 def added(settings: Settings) -> Addition:
     """Return what this stack has beside the services that every stack has."""
     chosen = [ADDITIONS[settings.values["OBSERVABILITY"]]]
     chosen += [WITH_BACKUP] if settings.values["BACKUP_TARGET"] else []
+    chosen += [WITH_RECEIVER] if settings.values["DICOM_PORT"] else []
     return Addition(
         tuple(file for addition in chosen for file in addition.files),
         tuple(service for addition in chosen for service in addition.services),
@@ -98,7 +103,7 @@ def services(settings: Settings) -> tuple[str, ...]:
 
 def remove_dropped(settings: Settings) -> None:
     """Remove the containers of services that an earlier setting had added."""
-    known = (*ADDITIONS.values(), WITH_BACKUP)
+    known = (*ADDITIONS.values(), WITH_BACKUP, WITH_RECEIVER)
     for service in {s for addition in known for s in addition.services}:
         if service not in services(settings):
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
@@ -155,6 +160,9 @@ def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     values["LOGS_URL"] = LOG_STORES[settings.values["OBSERVABILITY"]]
     values["LOGS_BUFFER_BYTES"] = str(int(settings.values["LOGS_BUFFER_MB"]) * 2**20)
     values["REALM_LOG_DRIVER"] = "k8s-file"
+    values["DICOM_PUBLISHED_ADDRESS"] = values["DICOM_ADDRESS"] or values["PUBLISH_ADDRESS"]
+    values["DICOM_TLS_FILE"] = f"{DICOM_TLS}/server.pem" if values["DICOM_TLS"] else ""
+    values["DICOM_CLIENT_CA_FILE"] = f"{DICOM_TLS}/clients.pem" if values["DICOM_CLIENT_CA"] else ""
     for network in ("FRONTEND", "BACKEND", "EGRESS"):
         values[f"{network}_PREFIX"] = settings.prefix(network)
         values[f"{network}_RANGE"] = settings.dynamic_range(network)

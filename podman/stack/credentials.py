@@ -37,6 +37,7 @@ UIDS = {
     "shipper": 7119,
     "victoriametrics": 7120,
     "oauth2proxy": 7121,
+    "receiver": 7122,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first

@@ -61,6 +61,9 @@ def prepare(settings: Settings) -> None:
         link = data / name
         if not link.is_symlink() and not link.exists():
             link.symlink_to(f"files/{name}")
+    if settings.values["DICOM_PORT"]:
+        # What comes lies there until it is whole: below the one mount, that it is shown by a rename.
+        own(data / "files" / "inbox" / ".dicom-receiver", "receiver", 0o2770, "importer")
 
 
 def _prepare_backup(settings: Settings) -> None:
@@ -81,9 +84,10 @@ def clinic_folders(settings: Settings, clinic: str) -> Path:
 
 
 def inboxes(settings: Settings) -> list[str]:
-    """Return the clinics that have an inbox."""
+    """Return the clinics that have an inbox; a folder of no clinic, a door's, bears a dot before its name."""
     folder = settings.data_dir / "files" / "inbox"
-    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(p.name for p in there if p.is_dir() and not p.name.startswith("."))
 
 
 def remove_inbox(settings: Settings, clinic: str) -> None:

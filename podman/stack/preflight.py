@@ -29,22 +29,27 @@ def problems(settings: Settings) -> list[str]:
     return [problem for check in checks for problem in check(settings)]
 
 
-def _running(settings: Settings) -> bool:
+def _running(settings: Settings, service: str) -> bool:
     found = attempt(
-        ["podman", "container", "inspect", "-f", "{{.State.Running}}", settings.container("nginx")]
+        ["podman", "container", "inspect", "-f", "{{.State.Running}}", settings.container(service)]
     )
     return found.stdout.strip() == "true"
 
 
 def _ports(settings: Settings) -> list[str]:
-    if _running(settings):
-        return []
+    values = settings.values
+    wanted = []
+    if not _running(settings, "nginx"):
+        wanted += [(key, values["PUBLISH_ADDRESS"]) for key in ("HTTP_PORT", "HTTPS_PORT")]
+    if values["DICOM_PORT"] and not _running(settings, "receiver"):
+        wanted.append(("DICOM_PORT", values["DICOM_ADDRESS"] or values["PUBLISH_ADDRESS"]))
     result = []
-    for key, port in zip(("HTTP_PORT", "HTTPS_PORT"), settings.ports, strict=True):
+    for key, address in wanted:
+        port = int(values[key])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.values["PUBLISH_ADDRESS"], port))
+                probe.bind((address, port))
             except OSError as error:
                 result.append(
                     f"port {port} cannot be used ({error.strerror}):"
@@ -94,8 +99,9 @@ def _clock(settings: Settings) -> list[str]:
 
 def _certificate(settings: Settings) -> list[str]:
     files = {key: settings.values[key] for key in ("TLS_CERTIFICATE", "TLS_CERTIFICATE_KEY")}
+    named = {**files, "DICOM_CLIENT_CA": settings.values["DICOM_CLIENT_CA"]}
     if missing := [
-        f"{k}={p}: there is no such file" for k, p in files.items() if p and not Path(p).is_file()
+        f"{k}={p}: there is no such file" for k, p in named.items() if p and not Path(p).is_file()
     ]:
         return missing
     chain, key = (Path(path) for path in files.values())

@@ -142,6 +142,14 @@ def _is_network(value: str) -> bool:
     return True
 
 
+def _is_host(value: str) -> bool:
+    try:
+        ipaddress.IPv4Address(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _are_networks(value: str) -> bool:
     return all(_is_network(item.strip()) for item in value.split(",") if item.strip())
 
@@ -188,6 +196,16 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "BACKUP_KEEP_WEEKLY": _POSITIVE,
     "BACKUP_KEEP_MONTHLY": _POSITIVE,
     "BACKUP_PRUNE": (_matches(r"yes|no"), "yes or no"),
+    "DICOM_PORT": (lambda value: not value or _is_port(value), "a port number, or nothing"),
+    "DICOM_ADDRESS": (
+        lambda value: not value or _is_host(value),
+        "an IPv4 address of this machine, or nothing (that of PUBLISH_ADDRESS)",
+    ),
+    "DICOM_AET": (
+        _matches(r"[A-Za-z0-9_.+-]([A-Za-z0-9 _.+-]{0,14}[A-Za-z0-9_.+-])?"),
+        "an AE title: 1 to 16 letters, digits, '_', '-', '.', '+' and spaces inside",
+    ),
+    "DICOM_TLS": (_matches(r"|yes"), "yes or nothing"),
     "COOLDOWN_S": _POSITIVE,
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
     "AUDIT_RETENTION_YEARS": (_matches(r"[1-9][0-9]?|100"), "whole years, 1 to 100"),
@@ -206,6 +224,10 @@ def _check(values: dict[str, str], env_file: Path) -> None:
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_CERTIFICATE_KEY"]):
         raise SettingsError(
             f"{env_file}: set both TLS_CERTIFICATE and TLS_CERTIFICATE_KEY, or neither"
+        )
+    if values["DICOM_CLIENT_CA"] and not values["DICOM_TLS"]:
+        raise SettingsError(
+            f"{env_file}: DICOM_CLIENT_CA asks devices for a certificate, which only TLS does: set DICOM_TLS=yes"
         )
     if Path(values["BACKUP_TARGET"] or "/").is_relative_to(values["DATA_DIR"]):
         raise SettingsError(

@@ -26,7 +26,10 @@ RED, PLAIN = "\033[31m", "\033[0m"
 
 def show(settings: Settings) -> bool:
     """Print the state; returns whether all is well."""
-    parts = (_services, _imports, _clinics, _backup, _alerts, _pages, _disk, _certificate)
+    parts = (
+        *(_services, _imports, _clinics, _receiver),
+        *(_backup, _alerts, _pages, _disk, _certificate),
+    )
     checks = [part(settings) for part in parts]
     say("all is well" if all(checks) else "NOT all is well: see the lines marked with !")
     return all(checks)
@@ -85,6 +88,16 @@ def _clinics(settings: Settings) -> bool:
     for line in found:
         _line(line, well=False)
     return not found
+
+
+def _receiver(settings: Settings) -> bool:
+    if not settings.values["DICOM_PORT"]:
+        return True
+    asked = attempt(["podman", "exec", settings.container("receiver"), "dicom-receiver", "status"])
+    # That nobody may store yet is what a new door looks like; that it does not run was said of the service.
+    for line in asked.stdout.splitlines():
+        _line(line[2:], well=not line.startswith("!"))
+    return True
 
 
 def _backup(settings: Settings) -> bool:

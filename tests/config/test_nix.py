@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from harness import stack as stacks
-from stack.compose import ADDITIONS, COMPOSE_FILE, WITH_BACKUP
+from stack.compose import ADDITIONS, COMPOSE_FILE, WITH_BACKUP, WITH_RECEIVER
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 MODULES = TOP / "modules"
 # NixOS has always what the Podman form has with all that can be added.
-COMPOSE_FILES = (COMPOSE_FILE, *ADDITIONS["grafana"].files, *WITH_BACKUP.files)
+COMPOSE_FILES = (
+    COMPOSE_FILE,
+    *ADDITIONS["grafana"].files,
+    *WITH_BACKUP.files,
+    *WITH_RECEIVER.files,
+)
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
 # Written by Podman's side from the file that is there: tests/nixos compares the results.
@@ -45,7 +50,10 @@ RUN_BY = {
     "hostmetrics": "prober",
     "nginxmetrics": "prober",
     "ohif": "nginx",
+    "receiver": "importer",
 }
+# Of another one's group, who moves what it puts there.
+GROUPS = {"receiver": "importer"}
 # Keycloak's management port is not in its image's EXPOSE for the world, but for the backend.
 PORT = re.compile(r"\b([a-z][a-z0-9]*):([0-9]{2,5})\b")
 
@@ -239,11 +247,11 @@ def test_names_addresses_and_users_are_the_same_in_both_forms() -> None:
     assert uids <= set(UIDS.values())
     alike = (
         *("auditor", "backup", "grafana", "importer", "loki", "oauth2proxy", "orthanc", "realm"),
-        "shipper",
+        *("receiver", "shipper"),
     )
     assert {UIDS[name] for name in alike} <= uids
     for name, service in services.items():
-        assert service.user == f"{UIDS[name]}:{UIDS[name]}"
+        assert service.user == f"{UIDS[name]}:{UIDS[GROUPS.get(name, name)]}"
 
 
 def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
@@ -253,7 +261,9 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         for module in MODULES.glob("*.nix")
         if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
-    assert found.keys() == {"backup", "exporters", "grafana", "loki", "operator", "shipper"}
+    assert found.keys() == {
+        *("backup", "exporters", "grafana", "loki", "operator", "receiver", "shipper")
+    }
     exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
     found["oauth2proxy"] = found.pop("operator")
     for name in (*(found.keys() - {"exporters"}), *exporters):

@@ -1,4 +1,4 @@
-"""Every container runs with no more rights than it needs, and only nginx is published."""
+"""Every container runs with no more rights than it needs, and only nginx and the doors are published."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stack.compose import ADDITIONS, ONE_SHOT
+from stack.compose import ADDITIONS, ONE_SHOT, WITH_RECEIVER
 from stack.compose import SERVICES as ALWAYS
 from stack.credentials import UIDS
 from stack.shell import podman, run
@@ -18,12 +18,21 @@ from stack.shell import podman, run
 if TYPE_CHECKING:
     from harness.stack import Stack
 
-SERVICES = (*ALWAYS, *ADDITIONS["embedded"].services)
+ADDED = (*ADDITIONS["embedded"].services, *WITH_RECEIVER.services)
+SERVICES = (*ALWAYS, *ADDED)
 LASTING = [service for service in SERVICES if service not in ONE_SHOT]
 # The importer empties folders that belong to whoever dropped them; the shipper reads what Podman keeps for root.
 CAPABILITIES = {"importer": {"CAP_DAC_OVERRIDE": 1}, "shipper": {"CAP_DAC_OVERRIDE": 1}}
-# Besides the backend: nginx is the door, Keycloak and Alertmanager send mail.
-NETWORKS = {"nginx": {"frontend"}, "keycloak": {"egress"}, "alertmanager": {"egress"}}
+# The group of another one, who moves what it puts there.
+GROUPS = {"receiver": "importer"}
+# Besides the backend: nginx and the receiver are doors, Keycloak and Alertmanager send mail.
+NETWORKS = {
+    "alertmanager": {"egress"},
+    "keycloak": {"egress"},
+    "nginx": {"frontend"},
+    "receiver": {"frontend"},
+}
+PUBLISHED = {"nginx": {"80/tcp", "443/tcp"}, "receiver": {"4242/tcp"}}
 WRITTEN = {
     "alertmanager": {"/var/lib/alertmanager"},
     "auditor": {"/var/lib/dicom-auditor", "/var/log/dicom-access", "/var/log/nginx-audit"},
@@ -32,6 +41,7 @@ WRITTEN = {
     "orthanc": {"/dicom"},
     "postgresql": {"/var/lib/postgresql"},
     "prometheus": {"/var/lib/prometheus"},
+    "receiver": {"/files/inbox"},
     "shipper": {"/var/lib/metrics", "/var/lib/shipper"},
     "victorialogs": {"/var/lib/victorialogs"},
     "victoriametrics": {"/var/lib/victoriametrics"},
@@ -51,6 +61,7 @@ LISTENS = {
     "postgresql": {5432},
     "prober": {9115},
     "prometheus": {9090},
+    "receiver": {4242, 8080},
     "shipper": set(),
     "victorialogs": {9428},
     "victoriametrics": {8428},
@@ -94,7 +105,7 @@ def processes(stack: Stack, service: str) -> list[dict[str, str]]:
 def test_a_container_has_no_right_beyond_need(stack: Stack, service: str) -> None:
     found = inspected(stack, service)
     host = found["HostConfig"]
-    assert found["Config"]["User"] == f"{UIDS[service]}:{UIDS[service]}"
+    assert found["Config"]["User"] == f"{UIDS[service]}:{UIDS[GROUPS.get(service, service)]}"
     assert host["ReadonlyRootfs"]
     assert not host["Privileged"]
     assert not host["Devices"]
@@ -106,12 +117,12 @@ def test_a_container_has_no_right_beyond_need(stack: Stack, service: str) -> Non
 
 @pytest.mark.parametrize("service", LASTING)
 def test_the_kernel_holds_every_process_to_that(stack: Stack, service: str) -> None:
-    uid = str(UIDS[service])
+    ids = {str(UIDS[service]), str(UIDS[GROUPS.get(service, service)])}
     allowed = sum(1 << number for number in CAPABILITIES.get(service, {}).values())
     running = processes(stack, service)
     assert running
     for process in running:
-        assert set(process["Uid"].split()) | set(process["Gid"].split()) == {uid}
+        assert set(process["Uid"].split()) | set(process["Gid"].split()) == ids
         assert process["NoNewPrivs"] == "1"
         assert process["Seccomp"] == FILTERED
         for kind in ("CapBnd", "CapEff", "CapPrm", "CapInh"):
@@ -139,10 +150,10 @@ def test_a_container_writes_where_it_must_and_nowhere_else(stack: Stack, service
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_only_nginx_is_published(stack: Stack, service: str) -> None:
+def test_only_the_doors_are_published(stack: Stack, service: str) -> None:
     ports = inspected(stack, service)["NetworkSettings"]["Ports"] or {}
     published = {port for port, bound in ports.items() if bound}
-    assert published == ({"80/tcp", "443/tcp"} if service == "nginx" else set())
+    assert published == PUBLISHED.get(service, set())
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -211,5 +222,5 @@ def test_every_service_name_resolves_in_every_container(stack: Stack, service: s
     hosts = stack.exec(service, "cat", "/etc/hosts").stdout
     names = {name for line in hosts.splitlines() for name in line.split()[1:]}
     # What a setting adds has the names that it needs, and nobody else needs its.
-    apart = set(ADDITIONS["embedded"].services)
+    apart = set(ADDED)
     assert names >= ({service} if service in apart else set(LASTING) - apart)

@@ -37,7 +37,7 @@ PROBED = {"archive", "login", "viewer"}
 WATCHED = {
     *("alertmanager", "auditor", "dbmetrics", "hostmetrics", "importer", "keycloak"),
     *("nginxmetrics", "oauth2proxy", "orthanc", "prober", "prometheus", "victorialogs"),
-    "victoriametrics",
+    *("receiver", "victoriametrics"),
 }
 # Two scrapes and two evaluations, which are 30 s apart, and the time to group.
 ALERT_TIMEOUT_S = 150

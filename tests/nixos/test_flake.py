@@ -32,6 +32,7 @@ COMPLAINTS = {
     "backupWithinDataDir": "backup.target lies within dataDir",
     "backupWithoutHostKey": "set backup.hostKey to the line that the server has",
     "backupWithPassword": "backup.target holds a password",
+    "devicesCertificatesWithoutTls": "set doors.dicom.tls",
     "telegramWithoutToken": "alertTelegramChat needs secretFiles.telegram_token",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
 }
@@ -388,6 +389,48 @@ def test_only_the_front_doors_ports_are_open(example: Example) -> None:
     interfaces = example.get("firewallOnOneInterface", "interfaces")
     assert isinstance(interfaces, dict)
     assert interfaces["enp3s0"]["allowedTCPPorts"] == [80, 443]
+
+
+def test_the_dicom_door_is_closed_unless_it_is_opened(example: Example) -> None:
+    assert "dicom-receiver" not in example.strings("units")
+    assert "prometheus/scrape/receiver.yml" not in example.strings("etc")
+    shipped = PODMAN_DIR / "prometheus" / "scrape" / "receiver.yml"
+    for which in ("plain", "encrypted"):
+        assert example.get("receivers", which, "warnings") == []
+        assert example.get("receivers", which, "complaints") == []
+        hardened = example.get("receivers", which, "hardened")
+        assert isinstance(hardened, list)
+        assert "dicom-receiver" in hardened
+        scrape = on_this_host(str(example.get("receivers", which, "scrape")))
+        assert scrape.read_bytes() == shipped.read_bytes()
+        command = str(example.get("receivers", which, "command"))
+        assert 'receiver sender --clinic "$2" --aet "$3" --address "$4"' in command
+
+
+def test_the_dicom_door_has_no_right_beyond_need(example: Example) -> None:
+    plain = str(example.get("receivers", "plain", "unit"))
+    encrypted = str(example.get("receivers", "encrypted", "unit"))
+    for unit in (plain, encrypted):
+        for line in (
+            *("User=dicom-receiver", "Group=dicom-importer", "ProtectSystem=strict"),
+            *("NoNewPrivileges=true", "ReadWritePaths=/srv/dicom-stack/files/inbox"),
+            "InaccessiblePaths=-/srv/dicom-stack/files/processed",
+        ):
+            assert line in unit.splitlines()
+    # The port that modalities take by custom is one of root's; no other one needs a capability.
+    assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE" in plain.splitlines()
+    assert "CapabilityBoundingSet=" in encrypted.splitlines()
+    assert "TLS_FILE" not in plain
+    assert '"TLS_FILE=/var/lib/acme/pacs.example.org/fullchain.pem"' in encrypted
+    assert '"TLS_CLIENT_CA_FILE=/var/lib/pacs/modalities-ca.pem"' in encrypted
+
+
+def test_the_firewall_opens_the_dicom_door_where_it_is_said(example: Example) -> None:
+    assert example.get("receivers", "plain", "firewall", "allowedTCPPorts") == [80, 104, 443]
+    assert example.get("receivers", "encrypted", "firewall", "allowedTCPPorts") == [80, 443]
+    interfaces = example.get("receivers", "encrypted", "firewall", "interfaces")
+    assert isinstance(interfaces, dict)
+    assert interfaces["enp4s0"]["allowedTCPPorts"] == [11112]
 
 
 def test_a_certificate_comes_by_acme_or_from_the_operator(example: Example) -> None:

@@ -20,7 +20,8 @@ from dicom_backup.state import Day, State
 
 SERVICE_PATHS = (
     *("alertmanager", "audit", "auditor", "backup/dumps", "backup/journal", "backup/realm"),
-    *("backup/settings", "config", "secrets", "tls"),
+    # With the receiver, who may store over DICOM.
+    *("backup/settings", "config", "receiver", "secrets", "tls"),
 )
 SERVICE_EXCLUDED = ("audit/spool", *OWN_SECRETS)
 ORIGINAL_PATHS = ("failed", "inbox", "processed")

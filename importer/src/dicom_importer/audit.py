@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from dicom_importer import received
 from dicom_importer.journal import Journal
 from dicom_importer.records import Report
 from dicom_importer.scan import DELIVERED
@@ -41,7 +42,8 @@ def write_reports(
     ]
     if not reports:
         return 0
-    append(path, [_reported(submission, report, now()) for submission, report in reports])
+    records = [_reported(submission, report, now()) for submission, report in reports]
+    append(path, [*_received(reports, now()), *records])
     for _, report in reports:
         journal.audited(report)
     return len(reports)
@@ -158,8 +160,28 @@ def repaired(who: str, clinic: str, count: int, time: str, which: str = "") -> d
     )
 
 
+def _received(reports: Iterable[tuple[str, Report]], now: datetime) -> Iterator[dict[str, object]]:
+    """Yield who sent what is reported, where it came over DICOM: one record for each submission."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for submission, report in reports:
+        found.setdefault((report.clinic, submission), []).extend(report.ids)
+    for (clinic, submission), ids in found.items():
+        if sent := received.peer(submission):
+            yield _record(
+                f"delivered {clinic} {','.join(map(str, ids))}",
+                stamp(now),
+                _IMPORTED,
+                {"source": "c-store", "user": sent.ae_title, "address": sent.address},
+                clinic_id=clinic,
+                submission=submission,
+                status="delivered",
+                instances=len(ids),
+            )
+
+
 def _reported(submission: str, report: Report, now: datetime) -> dict[str, object]:
-    named = {"submission": submission} if _DELIVERED.fullmatch(submission) else {}
+    ours = _DELIVERED.fullmatch(submission) or received.peer(submission)
+    named = {"submission": submission} if ours else {}
     ids = ",".join(map(str, report.ids))
     return _record(
         f"{report.clinic} {ids}",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dicom_importer import files, log
 from dicom_importer.files import Arrival
+from dicom_importer.received import RECEIVED
 from dicom_importer.scan import DELIVERED, UNPACKED, UNPACKING, submission
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -53,9 +54,9 @@ def remove(root: Path, top: str) -> None:
 
 
 def remove_emptied(inbox: Path, arrival: Arrival) -> None:
-    """Remove the folder that a file came in by HTTP once nothing lies in it any more."""
+    """Remove the folder that a file came in by HTTP or DICOM once nothing lies in it any more."""
     name = submission(arrival.path)
-    if name.endswith(DELIVERED):
+    if name.endswith((DELIVERED, RECEIVED)):
         with contextlib.suppress(OSError), files.folder(inbox, arrival.clinic) as descriptor:
             os.rmdir(name, dir_fd=descriptor)
 
@@ -82,7 +83,7 @@ def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -
             below = [name for name in below if path != clinic or name != UNPACKING]
             waiting += [f"{path}/{name}" for name in below]
             for name in below:
-                if path == clinic and not name.endswith((UNPACKED, DELIVERED)):
+                if path == clinic and not name.endswith((UNPACKED, DELIVERED, RECEIVED)):
                     continue
                 changed_s = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime
                 if now_s - changed_s >= age_s:

@@ -100,3 +100,25 @@ def test_a_record_torn_by_a_kill_is_written_whole(
     torn, whole = importer.config.audit_file.read_bytes().splitlines()
     assert json.loads(whole)["instances"] == 1
     assert torn == written[:-30]
+
+
+def test_what_came_over_dicom_tells_who_sent_it_and_its_folder_goes(importer: Importer) -> None:
+    name = "20261126-160000-0123abcd-CT 01@192.0.2.10.dimse"
+    for number in range(2):
+        uid = f"1.2.3.4.{number}"
+        content = instance(StudyInstanceUID=STUDY, SOPInstanceUID=uid)
+        importer.drop(f"clinic-a/{name}/00000{number}.dcm", content)
+    importer.drop("clinic-a/export/one.dcm", instance(StudyInstanceUID="1.2.4"))
+    importer.run()
+    found = {(r["status"], r.get("submission")): r for r in records(importer)}
+    assert found.keys() == {("delivered", name), ("success", name), ("success", None)}
+    delivered = found["delivered", name]
+    assert delivered["who"] == {
+        "service": "dicom-importer",
+        "source": "c-store",
+        "user": "CT 01",
+        "address": "192.0.2.10",
+    }
+    assert (delivered["clinic_id"], delivered["instances"]) == ("clinic-a", 2)
+    assert found["success", name]["instances"] == 2
+    assert [path.name for path in (importer.root / "inbox" / "clinic-a").iterdir()] == ["export"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 
-EVERYTHING = (*compose.ADDITIONS.values(), compose.WITH_BACKUP)
+EVERYTHING = (*compose.ADDITIONS.values(), compose.WITH_BACKUP, compose.WITH_RECEIVER)
 
 
 def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, object]]:
@@ -41,7 +41,10 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
 
 
 @pytest.fixture(
-    params=["", "OBSERVABILITY=", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"]
+    params=[
+        *("", "OBSERVABILITY=", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"),
+        "DICOM_PORT=11112",
+    ]
 )
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Provide settings with prepared folders and secrets, for each set of services."""
@@ -93,7 +96,7 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     for service in compose.added(settings).services:
         folder = (settings.data_dir / service).stat()
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
-    absent = {"backup", "loki", "grafana", "shipper", "victorialogs"} - set(
+    absent = {"backup", "loki", "grafana", "receiver", "shipper", "victorialogs"} - set(
         compose.services(settings)
     )
     assert not [name for name in absent if (settings.data_dir / name).exists()]
@@ -114,7 +117,7 @@ def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_doe
                 "postgresql",
                 "prometheus",
             ),
-            "tls/nginx",
+            *("receiver", "tls/nginx", "tls/receiver"),
         )
     } | {"${DATA_DIR}"}
     files = (compose.COMPOSE_FILE, *compose.added(settings).files)

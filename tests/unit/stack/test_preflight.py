@@ -11,6 +11,7 @@ import pytest
 from stack import preflight
 from stack.__main__ import alone
 from stack.certificate import ensure_certificate
+from stack.credentials import UIDS
 from stack.settings import SettingsError, load
 
 if TYPE_CHECKING:
@@ -44,6 +45,36 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"port {port} .*set HTTPS_PORT"):
             preflight.refuse_if_impossible(settings(tmp_path, f"HTTPS_PORT={port}"))
+
+
+def test_a_taken_port_of_the_dicom_door_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = preflight.problems(settings(tmp_path, f"DICOM_PORT={port}"))
+        assert [problem for problem in found if "set DICOM_PORT" in problem] == found != []
+
+
+def test_an_authority_of_devices_that_is_not_there_is_said(tmp_path: Path) -> None:
+    lines = ("DICOM_PORT=18981", "DICOM_TLS=yes", f"DICOM_CLIENT_CA={tmp_path}/ca.pem")
+    assert preflight.problems(settings(tmp_path, *lines)) == [
+        f"DICOM_CLIENT_CA={tmp_path}/ca.pem: there is no such file"
+    ]
+
+
+def test_the_receiver_gets_what_tls_needs_and_nothing_without(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("an authority\n")
+    tls = tmp_path / "data" / "tls"
+    (tls).mkdir(parents=True)
+    lines = ("DICOM_PORT=18981", "DICOM_TLS=yes", f"DICOM_CLIENT_CA={tmp_path}/ca.pem")
+    ensure_certificate(settings(tmp_path, *lines))
+    copy = tls / "receiver" / "server.pem"
+    assert copy.read_text() == (tls / "nginx" / "server.pem").read_text()
+    assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (UIDS["receiver"], 0o400)
+    assert (tls / "receiver" / "clients.pem").read_text() == "an authority\n"
+    ensure_certificate(settings(tmp_path, "DICOM_PORT=18981"))
+    assert list((tls / "receiver").iterdir()) == []
 
 
 def test_too_little_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,12 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("BACKUP_HOST_KEY=AAAAC3NzaC1lZDI1NTE5AAAA", "BACKUP_HOST_KEY"),
         ("BACKUP_PRUNE=never", "BACKUP_PRUNE"),
         ("TLS_CERTIFICATE=/x.crt", "TLS_CERTIFICATE"),
+        ("DICOM_PORT=dicom", "DICOM_PORT"),
+        ("DICOM_ADDRESS=here", "DICOM_ADDRESS"),
+        ("DICOM_AET=../clinic-b", "DICOM_AET"),
+        ("DICOM_AET=SEVENTEENLETTERSX", "DICOM_AET"),
+        ("DICOM_TLS=1", "DICOM_TLS"),
+        ("DICOM_CLIENT_CA=/ca.pem", "set DICOM_TLS=yes"),
         ("COLDOWN_S=5", "COLDOWN_S"),
         ("just words", "KEY=VALUE"),
     ],
@@ -79,6 +85,7 @@ def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
         if n.startswith(("IMAGE_", "INPUTS_"))
         or n.endswith(("_PREFIX", "_RANGE", "_AUTHORITY", "_FOLDER"))
         or n in ("LOGS_BUFFER_BYTES", "LOGS_URL", "REALM_LOG_DRIVER")
+        or n in ("DICOM_CLIENT_CA_FILE", "DICOM_PUBLISHED_ADDRESS", "DICOM_TLS_FILE")
     }
     assert named - derived <= read_env(DEFAULTS).keys()
 
