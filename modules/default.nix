@@ -14,6 +14,7 @@
     ./importer.nix
     ./receiver.nix
     ./nginx.nix
+    ./inbox.nix
     ./auditor.nix
     ./exporters.nix
     ./prometheus.nix

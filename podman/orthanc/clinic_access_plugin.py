@@ -210,6 +210,7 @@ class Hooks:
             "clinic_ids": caller.clinic_ids,
             "brings_all": rules.brings_all(caller),
             "brings_derived": rules.brings_derived(caller),
+            "is_admin": rules.is_admin(caller),
         }
         return output.AnswerBuffer(json.dumps(body).encode(), "application/json")
 

@@ -78,12 +78,16 @@ WITH_BACKUP = Addition((PODMAN_DIR / "compose.backup.yml",), ("backup",), (BACKU
 # With DICOM_PORT; it is run from the importer's image.
 WITH_RECEIVER = Addition((PODMAN_DIR / "compose.receiver.yml",), ("receiver",))
 
+# With INBOX_PAGE: nothing runs for it that does not run anyway.
+WITH_INBOX_PAGE = Addition((PODMAN_DIR / "compose.inbox.yml",))
+
 
 def added(settings: Settings) -> Addition:
     """Return what this stack has beside the services that every stack has."""
     chosen = [ADDITIONS[settings.values["OBSERVABILITY"]]]
     chosen += [WITH_BACKUP] if settings.values["BACKUP_TARGET"] else []
     chosen += [WITH_RECEIVER] if settings.values["DICOM_PORT"] else []
+    chosen += [WITH_INBOX_PAGE] if settings.values["INBOX_PAGE"] else []
     return Addition(
         tuple(file for addition in chosen for file in addition.files),
         tuple(service for addition in chosen for service in addition.services),

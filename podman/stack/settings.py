@@ -207,6 +207,7 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "DICOM_TLS": (_matches(r"|yes"), "yes or nothing"),
     "COOLDOWN_S": _POSITIVE,
+    "INBOX_PAGE": (_matches(r"|yes"), "yes or nothing"),
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
     "AUDIT_RETENTION_YEARS": (_matches(r"[1-9][0-9]?|100"), "whole years, 1 to 100"),
     "FRONTEND_SUBNET": _NETWORK,

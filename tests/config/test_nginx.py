@@ -57,6 +57,7 @@ WITH_GRAFANA = [*_OPERATORS, *DOOR]
 DOORS = {
     "no door": [],
     "Grafana's door": DOOR,
+    "the inbox's door": _door("inbox"),
     "the operator's doors": OPERATORS,
     "the operator's doors with Grafana": WITH_GRAFANA,
 }

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from harness import stack as stacks
-from stack.compose import ADDITIONS, COMPOSE_FILE, WITH_BACKUP, WITH_RECEIVER
+from stack.compose import (
+    ADDITIONS,
+    COMPOSE_FILE,
+    WITH_BACKUP,
+    WITH_INBOX_PAGE,
+    WITH_RECEIVER,
+)
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
@@ -28,6 +34,7 @@ COMPOSE_FILES = (
     *ADDITIONS["grafana"].files,
     *WITH_BACKUP.files,
     *WITH_RECEIVER.files,
+    *WITH_INBOX_PAGE.files,
 )
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"

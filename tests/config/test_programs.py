@@ -73,7 +73,7 @@ def test_postgresql_reads_its_file_and_is_durable(
 
 def test_compose_files_name_no_address() -> None:
     files = list(PODMAN_DIR.glob("compose*.yml"))
-    assert len(files) == 6
+    assert len(files) == 7
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
@@ -96,9 +96,9 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str) 
     assert (
         doors
         == {
-            "": set(),
-            "embedded": {"classic.conf", "embedded.conf", "operator.conf"},
-            "grafana": {"classic.conf", "grafana.conf", "operator.conf"},
+            "": {"inbox.conf"},
+            "embedded": {"classic.conf", "embedded.conf", "inbox.conf", "operator.conf"},
+            "grafana": {"classic.conf", "grafana.conf", "inbox.conf", "operator.conf"},
         }[observability]
     )
     hosts = {line.split(":")[0] for line in read["prometheus"]["extra_hosts"]}

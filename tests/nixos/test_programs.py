@@ -62,6 +62,7 @@ def test_nginx_accepts_the_front_door(
             "nginx.conf": example.content("nginx/nginx.conf"),
             "site.conf": example.content("nginx/site.conf"),
             "doors/grafana.conf": example.content("nginx/doors/grafana.conf"),
+            "doors/inbox.conf": example.content("nginx/doors/inbox.conf"),
             "doors/operator.conf": example.content("nginx/doors/operator.conf"),
         },
     )

@@ -21,6 +21,7 @@ CALLERS = (
     "monitoring",
     "auditor",
 )
+PEOPLE = ("no-clinic", "technician-a", "physician-a", "physician-ab", "admin-x")
 # Whose token is none for the archive: the auditor's is for Keycloak's events alone.
 STRANGERS = ("expired", "other realm", "auditor")
 OBJECTS = ("own", "other", "unowned", "absent")
@@ -40,7 +41,18 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "stranger": (401, '"This account stores nothing."'),
     "held": (409, '"00081197": {"vr": "US", "Value": [272]}'),
     "barred": (409, '"00081197": {"vr": "US", "Value": [292]}'),
+    # By the importer's page: who is there, what arrived, who is nobody there, who may not, what is asked wrongly.
+    "me": (200, '"clinics": ['),
+    "arrived": (200, '"groups": ['),
+    "outsider": (403, '"This account neither brings nor reads anything."'),
+    "stranger there": (401, '"This account neither brings nor reads anything."'),
+    "looks only": (403, '"This account only looks."'),
+    "no question": (400, '"The body is no JSON object."'),
+    "no protocol": (412, ""),
+    "offered": (204, ""),
+    "takes": (405, '"This takes '),
     # As a page for people.
+    "inbox": (200, "<title>Inbox</title>"),
     "viewer": (200, "<title>"),
     "no page": (404, "<p>There is nothing here.</p>"),
     "no session": (401, "<p>This needs a valid access token: please log in.</p>"),
@@ -138,6 +150,26 @@ NATIVE = policy("""
     monitoring:   403 403 403 403
     auditor:      401 401 401 401
 """)
+
+
+def of_page(word: str, reader: str = "", nobody: str = "no-clinic") -> Policy:
+    """Answer who brings something into clinic A, who reads there (empty: alike), and nobody of it as absent."""
+    reads = reader or word
+    return {
+        **dict.fromkeys(CALLERS[:3], ("401",)),
+        "no-clinic": (word if nobody == "me" else "404",),
+        "technician-a": (word,),
+        "physician-a": (reads,),
+        "physician-ab": (reads,),
+        "admin-x": (word,),
+        "importer": ("outsider",),
+        "monitoring": ("outsider",),
+        "auditor": ("stranger there",),
+    }
+
+
+OWN_PAGE = of_page("me", nobody="me")
+ARRIVED = of_page("arrived")
 INNER = {c: words if "401" in words else ("403",) * 4 for c, words in NATIVE.items()}
 # What is not on the plugin's list does not exist, for anybody.
 CLOSED = {c: words if "401" in words else ("404",) * 4 for c, words in NATIVE.items()}
@@ -285,15 +317,43 @@ ROWS = (
             *("/.well-known/acme-challenge/x", "/api/v1/query"),
         )
     ),
-    *(Row(path, everyone("slash")) for path in ("/dicom-web", "/orthanc")),
+    *(Row(path, everyone("slash")) for path in ("/dicom-web", "/orthanc", "/inbox/api")),
     *(Row("/", everyone("read only"), verb) for verb in ("POST", "PUT", "DELETE", "OPTIONS")),
     *(Row(f"/{name}", everyone("gone")) for name in ("sw.js", "x.json", "silent-refresh.html")),
     Row("/app-config.js", everyone("script")),
+    # The page of a clinic's inbox: its files for everyone, what it shows and takes for the clinic's own people.
+    Row("/inbox/", everyone("inbox")),
+    Row("/inbox/", everyone("read only"), "POST"),
+    Row("/inbox/main.js", everyone("script")),
+    Row("/inbox", everyone("moved")),
+    Row("/inbox/api/me", OWN_PAGE),
+    Row("/inbox/api/me", {**OWN_PAGE, **dict.fromkeys(PEOPLE, ("takes",))}, "DELETE"),
+    Row("/inbox/api/clinics/clinic-a/submissions", ARRIVED),
+    Row(
+        "/inbox/api/clinics/clinic-b/submissions",
+        {**ARRIVED, "technician-a": ("404",), "physician-a": ("404",)},
+    ),
+    Row("/inbox/api/clinics/clinic-x/submissions", {**ARRIVED, **dict.fromkeys(PEOPLE, ("404",))}),
+    *(
+        Row(f"/inbox/api/clinics/clinic-a/{what}", of_page("no question", "looks only"), "POST")
+        for what in ("retry", "drops")
+    ),
+    Row("/inbox/api/clinics/clinic-a/uploads", of_page("no protocol", "looks only"), "POST"),
+    Row("/inbox/api/clinics/clinic-a/uploads", of_page("offered", "looks only"), "OPTIONS"),
+    *(
+        Row("/inbox/api/clinics/clinic-a/uploads/x", of_page("no protocol", "looks only"), verb)
+        for verb in ("HEAD", "PATCH", "DELETE")
+    ),
+    *(
+        Row(f"/inbox/api/{end}", {**ARRIVED, **dict.fromkeys(PEOPLE, ("404",))})
+        for end in ("", "metrics", "health", "clinics/clinic-a/x", "clinics/clinic-a")
+    ),
     # What has no door, and what is nginx's own.
     *(
         Row(path, everyone("no page"))
         for path in (
-            *("/inbox", "/inbox/", "/inbox/clinic-a", "/grafana", "/grafana/", "/grafana/metrics"),
+            *("/inbox/clinic-a", "/inbox/index.html"),
+            *("/grafana", "/grafana/", "/grafana/metrics"),
             *("/clinic-search", "/clinic-search/studies", "/session-check"),
         )
     ),
@@ -428,7 +488,6 @@ WITHIN: Mapping[tuple[str, str], frozenset[str]] = {
     ("DELETE", "/instances/{instance_id}"): frozenset({"importer"}),
     ("GET", "/tools/metrics-prometheus"): frozenset({"monitoring"}),
     ("GET", "/health"): frozenset({"monitoring"}),
-    ("GET", "/clinic-access/clinics"): READERS - {"admin-x", "importer"}
-    | {"no-clinic", "technician-a"},
+    ("GET", "/clinic-access/clinics"): READERS - {"importer"} | {"no-clinic", "technician-a"},
     ("GET", "/clinic-access/refusal"): EVERYBODY,
 }

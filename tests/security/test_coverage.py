@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SAMPLE = made(1)
 PLUGIN = PODMAN_DIR / "orthanc" / "clinic_access_plugin.py"
+PAGE = TOP / "importer" / "src" / "dicom_importer" / "page" / "api.py"
 WEB = TOP / "importer" / "src" / "dicom_importer" / "web.py"
 
 
@@ -109,3 +110,14 @@ def test_what_the_importer_answers_has_rows() -> None:
     assert store
     stored = [row.path.removeprefix("/orthanc") for row in ROWS if row.is_store]
     assert all(re.fullmatch(store[1], SAMPLE.fill(path)) for path in stored)
+
+
+def test_what_the_importers_page_answers_has_rows() -> None:
+    text = PAGE.read_text()
+    (pattern,) = re.findall(r'^_ROUTE = re.compile\(r"(.*)"\)$', text, re.MULTILINE)
+    paths = [row.path.removeprefix("/inbox/api") for row in ROWS if "/inbox/api/" in row.path]
+    found = {match[2] for path in paths if (match := re.fullmatch(pattern, path))}
+    (named,) = re.findall(r"\(([a-z]+(?:\|[a-z]+)+)\)", pattern)
+    assert found == set(named.split("|"))
+    assert len(found) == 4
+    assert set(re.findall(r'request.path == "(/[a-z]+)"', text)) <= set(paths)

@@ -23,8 +23,8 @@ _SERVICES = {
     Kind.MONITORING: frozenset({Access.METRICS, Access.HEALTH}),
 }
 _ROLES = {
-    "admin": frozenset({Access.SEARCH, Access.RETRIEVE, Access.NATIVE_READ}),
-    # The importer asks, with the token of who brings something in, for which clinics they do.
+    # The importer asks, with the token of who brings something in or looks what came, for which clinics they do.
+    "admin": frozenset({Access.SEARCH, Access.RETRIEVE, Access.NATIVE_READ, Access.DELIVER}),
     "physician": frozenset({Access.SEARCH, Access.RETRIEVE, Access.DELIVER}),
     "technician": frozenset({Access.DELIVER}),
 }
@@ -58,7 +58,7 @@ def may(caller: Caller, access: Access) -> bool:
 
 def clinics_of(caller: Caller) -> tuple[str, ...] | None:
     """Name the clinics whose studies the caller reads; None: every one, and those of none."""
-    if caller.kind is Kind.IMPORTER or (caller.kind is Kind.PERSON and "admin" in caller.roles):
+    if caller.kind is Kind.IMPORTER or is_admin(caller):
         return None
     return caller.clinic_ids
 
@@ -71,6 +71,11 @@ def brings_all(caller: Caller) -> bool:
 def brings_derived(caller: Caller) -> bool:
     """Tell whether the caller adds what a viewer derives to studies of the own clinics."""
     return "physician" in caller.roles
+
+
+def is_admin(caller: Caller) -> bool:
+    """Tell whether the caller is a person who sees every clinic."""
+    return caller.kind is Kind.PERSON and "admin" in caller.roles
 
 
 def needs_owner(caller: Caller, route: Route) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dicom_importer import received
 from dicom_importer.journal import Journal
 from dicom_importer.records import Report
-from dicom_importer.scan import DELIVERED
+from dicom_importer.scan import DELIVERED, UPLOADED
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
@@ -22,7 +22,11 @@ _UPDATED = {"event": ACCESS, "action": "U", "outcome": 0}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
 _OUTCOMES = {"success": 0, "duplicate": 0, "kept": 0, "not_dicom": 4, "rejected": 4}
 # A submission is named where its name is the door's; a workstation's folder may bear a patient's.
-_DELIVERED = re.compile(rf"\d{{8}}-\d{{6}}-[0-9a-f]{{8}}{re.escape(DELIVERED)}", re.ASCII)
+_DELIVERED = re.compile(
+    rf"\d{{8}}-\d{{6}}-[0-9a-f]{{8}}({re.escape(DELIVERED)}|{re.escape(UPLOADED)})", re.ASCII
+)
+# By what door.
+STOW, PAGE = "stow-rs", "inbox-page"
 # What records torn by one kill after another may add.
 _TORN_BYTES = 1 << 16
 
@@ -97,7 +101,9 @@ def replaced(
     )
 
 
-def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> dict[str, object]:
+def delivered(  # noqa: PLR0913 - what the record says
+    who: str, clinic: str, submission: str, count: int, time: str, *, source: str = STOW
+) -> dict[str, object]:
     """Return the record of files that somebody sent whole over HTTP, before any is taken in.
 
     What became of them is in the records of the same submission; where there are none, nothing
@@ -107,7 +113,7 @@ def delivered(who: str, clinic: str, submission: str, count: int, time: str) -> 
         f"{clinic} {submission}",
         time,
         _IMPORTED,
-        {"source": "stow-rs", "user": who},
+        {"source": source, "user": who},
         clinic_id=clinic,
         submission=submission,
         status="delivered",
@@ -121,12 +127,29 @@ def refused(who: str, study_uid: str, submission: str, count: int, time: str) ->
         f"refused {submission}",
         time,
         _IMPORTED | {"outcome": _OUTCOMES["rejected"]},
-        {"source": "stow-rs", "user": who},
+        {"source": STOW, "user": who},
         study_instance_uid=study_uid,
         submission=submission,
         status="refused",
         reason="not_allowed",
         instances=count,
+    )
+
+
+def retried(  # noqa: PLR0913, PLR0917 - what the record says
+    who: str, clinic: str, submission: str, reason: str, count: int, time: str
+) -> dict[str, object]:
+    """Return the record of failed files that somebody had tried again at the page."""
+    return _record(
+        f"{time} {clinic} {submission} {reason} {count}",
+        time,
+        _IMPORTED,
+        {"source": PAGE, "user": who},
+        clinic_id=clinic,
+        status="retried",
+        reason=reason,
+        instances=count,
+        **_named(submission),
     )
 
 
@@ -180,8 +203,6 @@ def _received(reports: Iterable[tuple[str, Report]], now: datetime) -> Iterator[
 
 
 def _reported(submission: str, report: Report, now: datetime) -> dict[str, object]:
-    ours = _DELIVERED.fullmatch(submission) or received.peer(submission)
-    named = {"submission": submission} if ours else {}
     ids = ",".join(map(str, report.ids))
     return _record(
         f"{report.clinic} {ids}",
@@ -193,8 +214,13 @@ def _reported(submission: str, report: Report, now: datetime) -> dict[str, objec
         status=report.status,
         reason=report.reason,
         instances=len(report.ids),
-        **named,
+        **_named(submission),
     )
+
+
+def _named(submission: str) -> dict[str, str]:
+    ours = _DELIVERED.fullmatch(submission) or received.peer(submission)
+    return {"submission": submission} if ours else {}
 
 
 def _record(

@@ -37,7 +37,7 @@ ANSWER_S = 300.0
 LOOK_S = 0.05
 # How much is written between two looks at what is left of the disk.
 ROOM_BYTES = 1 << 26
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _MULTIPART, _DICOM = "multipart/related", "application/dicom"
 
 
@@ -149,7 +149,7 @@ class Door:
             raise  # the client's
         except OSError as error:
             log.trace("upload", error, clinic=terms.clinics[0])
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise Refusal(507, "Nothing was stored: the disk is full.") from error
             # It may be in there, where only the last sync failed.
             raise Refusal(503, "The inbox cannot be written; please send again later.") from error
@@ -179,7 +179,7 @@ class Door:
             raise Refusal(503, "Nothing was stored: the archive cannot be asked.") from absence
         if uploader.status != 200:  # noqa: PLR2004
             raise Refusal(uploader.status, "This account stores nothing.")
-        if not uploader.clinics:
+        if not uploader.clinics or not (uploader.brings_all or uploader.brings_derived):
             raise Refusal(403, "This account stores nothing.")
         named = request.clinic
         asked = (named,) if named in uploader.clinics else () if named else uploader.clinics

@@ -137,7 +137,7 @@ def _waiting(desk: _Desk, place: Place, here: Seen, rows: list[Row]) -> Iterator
     elif delay := delays.find(desk.config.state_dir / delays.DELAYS, clinic, path, here):
         yield (
             f"It was put off {delay.times} times, last at {delay.at} for {delay.delay_s:.0f} s:"
-            f" {_because(delay.cause)}"
+            f" {because(delay.cause)}"
         )
         yield from room.warnings(desk.config)
     elif row is None:
@@ -158,7 +158,8 @@ def _unreadable(place: Place) -> str:
     return ""
 
 
-def _because(cause: str) -> str:
+def because(cause: str) -> str:
+    """Say in words why a file was put off."""
     if cause in REASONS:
         return REASONS[cause].found
     if cause.startswith("no token"):

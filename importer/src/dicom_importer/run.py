@@ -27,7 +27,8 @@ def run(config: Config, signals: set[signal.Signals]) -> int:
 
     threading.Thread(target=end, name="signals", daemon=True).start()
     address = config.listen_host, config.listen_port
-    server = web.serve(address, service.health, service.metrics.registry, service.door.store)
+    doors = web.Doors(service.door.store, service.page.answer)
+    server = web.serve(address, service.health, service.metrics.registry, doors)
     observer = watch.watch(config.inbox_dir, service.wake.set)
     service.worker.recover()
     service.door.open()

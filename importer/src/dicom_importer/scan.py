@@ -17,8 +17,11 @@ _PASSING_SUFFIXES = (".part", ".tmp", ".crdownload")
 # Where zip files are unpacked, in the first level of an inbox, until what they hold is shown; and
 # the end of the folder's name that it is shown under.
 UNPACKING, UNPACKED = ".dicom-importer-unpacking", ".unpacked"
-# The end of the name of a folder that holds what came by one STOW-RS request.
-DELIVERED = ".stow"
+# Where uploads of the page lie until they are whole.
+UPLOADING = ".dicom-importer-uploading"
+HIDDEN = frozenset({UNPACKING, UPLOADING})
+# The ends of the names of folders that hold what came by one STOW-RS request, and by one upload.
+DELIVERED, UPLOADED = ".stow", ".upload"
 # What desktops leave wherever somebody looks into a folder. It is filed like any other file:
 # left alone it would keep emptied folders for ever, and nothing here deletes what it did not make.
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", ".ds_store", "desktop.ini"})
@@ -101,7 +104,7 @@ def _look_into(
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if prefix or entry.name != UNPACKING:
+                if prefix or entry.name not in HIDDEN:
                     below.append(prefix + entry.name)
             elif leave_out(entry.name):
                 found.unfinished += 1

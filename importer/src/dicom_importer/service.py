@@ -10,7 +10,18 @@ from datetime import UTC, datetime, timedelta
 
 from urllib3 import PoolManager
 
-from dicom_importer import audit, log, plan, replacement, scan, upkeep, uploader, web
+from dicom_importer import (
+    audit,
+    delays,
+    explain,
+    log,
+    plan,
+    replacement,
+    scan,
+    upkeep,
+    uploader,
+    web,
+)
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
@@ -25,6 +36,9 @@ from dicom_importer.jobs import Job, Queue
 from dicom_importer.journal import JOURNAL, JOURNAL_DAYS, Journal
 from dicom_importer.metrics import Metrics
 from dicom_importer.ownership import Ownership
+from dicom_importer.page.api import Inbox, Page
+from dicom_importer.page.arrivals import Waiting
+from dicom_importer.page.drops import Drops
 from dicom_importer.reasons import Failure, Stopping, Unavailable
 from dicom_importer.replacement import Desk
 from dicom_importer.room import Room
@@ -65,6 +79,7 @@ class Service:
         self.queue = Queue(monotonic, config.connections)
         self._settlers: dict[str, Settler] = {}
         self._settle_lock = threading.Lock()
+        self._unfinished: dict[str, int] = {}
         self._inbox_there = True
         self._journal_works = True
         self._beat = monotonic()
@@ -99,9 +114,22 @@ class Service:
         self._desk = Desk(
             archive, self.journal, folders, context.limits, config.state_dir, config.audit_file
         )
+        ask = functools.partial(uploader.ask, http, config.orthanc_url)
+        self.drops = Drops(
+            config.inbox_dir,
+            self.queue,
+            # A zip that is larger is not unpacked either.
+            max_file_bytes=config.max_unpacked_bytes,
+            min_free_bytes=config.min_free_bytes,
+            audit_file=config.audit_file,
+            now=now,
+            monotonic=monotonic,
+            alive=self._alive,
+        )
+        self.page = Page(config, self.drops, ask, self.look, now=now, wake=self.wake.set)
         self.door = Door(
             config.inbox_dir,
-            functools.partial(uploader.ask, http, config.orthanc_url),
+            ask,
             self.queue,
             self.journal,
             context.limits,
@@ -154,6 +182,19 @@ class Service:
             pending,
         )
 
+    def look(self, clinic: str) -> Inbox:
+        """Tell the page what lies in a clinic's inbox, as of the last sweep."""
+        with self._settle_lock:
+            settler = self._settlers.get(clinic)
+            lying = settler.lying(self.monotonic()) if settler else []
+        notes = self.config.state_dir / DELAYS
+        waiting = []
+        for path, version, count, due_s in lying:
+            delay = None if due_s else delays.find(notes, clinic, path, version)
+            cause = explain.because(delay.cause) if delay else ""
+            waiting.append(Waiting(path, count, due_s, cause))
+        return Inbox(tuple(waiting), self._unfinished.get(clinic, 0), self.worker.archive_up)
+
     def sweep(self) -> float:
         """Walk the inboxes once and offer what is ready; returns seconds until the next time."""
         began = self.monotonic()
@@ -185,6 +226,7 @@ class Service:
                 self.metrics.pending.labels(clinic).set(settler.pending)
                 self.metrics.oldest_pending_s.labels(clinic).set(settler.oldest_s(now))
                 due_s = settler.due_in_s(now)
+            self._unfinished[clinic] = found.unfinished
             self.metrics.left_alone.labels(clinic, "unfinished").set(found.unfinished)
             self.metrics.left_alone.labels(clinic, "unreadable").set(found.unreadable)
             for path, seen in ready:
@@ -208,6 +250,9 @@ class Service:
             log.trace("journal_fails", error)
             return
         self._finish_replacement()
+        with contextlib.suppress(OSError):
+            for clinic in scan.clinics(self.config.inbox_dir):
+                self.drops.tend(clinic)
         if self.monotonic() < self._upkeep_due:
             return
         self._upkeep_due = self.monotonic() + UPKEEP_S
@@ -243,6 +288,7 @@ class Service:
     def close(self) -> None:
         """Close the journal and the connections."""
         self.journal.close()
+        self.page.close()
         self.delays.close()
         self._http.clear()
 

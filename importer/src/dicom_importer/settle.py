@@ -80,6 +80,15 @@ class Settler:
         ]
         return min(waits, default=None)
 
+    def lying(self, now: float) -> list[tuple[str, Seen, int, float]]:
+        """Tell of each submission one of its files, how many there are, and when it settles (s)."""
+        return [
+            (path, version, len(one.files), max(0.0, one.changed_at + self._cooldown_s - now))
+            for one in self._submissions.values()
+            if one.files
+            for path, version, _ in [next(iter(one.files.values()))]
+        ]
+
     def forget(self, path: str) -> float | None:
         """Drop a file that was filed away; returns since when it lay there as it was, if that was seen."""
         one = self._submissions.get(submission(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 from dicom_importer import files, log
 from dicom_importer.files import Arrival
 from dicom_importer.received import RECEIVED
-from dicom_importer.scan import DELIVERED, UNPACKED, UNPACKING, submission
+from dicom_importer.scan import DELIVERED, HIDDEN, UNPACKED, UPLOADED, submission
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -54,11 +54,15 @@ def remove(root: Path, top: str) -> None:
 
 
 def remove_emptied(inbox: Path, arrival: Arrival) -> None:
-    """Remove the folder that a file came in by HTTP or DICOM once nothing lies in it any more."""
-    name = submission(arrival.path)
-    if name.endswith((DELIVERED, RECEIVED)):
-        with contextlib.suppress(OSError), files.folder(inbox, arrival.clinic) as descriptor:
-            os.rmdir(name, dir_fd=descriptor)
+    """Remove the folders that a file came in by HTTP or DICOM once nothing lies in them any more."""
+    if submission(arrival.path).endswith((DELIVERED, UPLOADED, RECEIVED)):
+        path = arrival.path
+        with contextlib.suppress(OSError):
+            while "/" in path:
+                path = path.rpartition("/")[0]
+                above, _, name = f"{arrival.clinic}/{path}".rpartition("/")
+                with files.folder(inbox, above) as descriptor:
+                    os.rmdir(name, dir_fd=descriptor)
 
 
 def _older(name: str, limit: date) -> bool:
@@ -80,10 +84,10 @@ def remove_empty_folders(inbox: Path, clinic: str, now_s: float, age_s: float) -
         with contextlib.suppress(OSError), files.folder(inbox, path) as descriptor:
             with os.scandir(descriptor) as entries:
                 below = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-            below = [name for name in below if path != clinic or name != UNPACKING]
+            below = [name for name in below if path != clinic or name not in HIDDEN]
             waiting += [f"{path}/{name}" for name in below]
             for name in below:
-                if path == clinic and not name.endswith((UNPACKED, DELIVERED, RECEIVED)):
+                if path == clinic and not name.endswith((UNPACKED, DELIVERED, UPLOADED, RECEIVED)):
                     continue
                 changed_s = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime
                 if now_s - changed_s >= age_s:

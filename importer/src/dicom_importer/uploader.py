@@ -15,13 +15,17 @@ _REFUSAL = "/clinic-access/refusal"
 
 @dataclass(frozen=True, slots=True)
 class Uploader:
-    """A person, the clinics that they store for, and what; any status but 200 is a refusal."""
+    """A person, the clinics that they store for, and what; any status but 200 is a refusal.
+
+    An admin, who stores nothing by STOW-RS, sees every clinic at the page.
+    """
 
     status: int
     name: str = ""
     clinics: tuple[str, ...] = ()
     brings_all: bool = False
     brings_derived: bool = False
+    is_admin: bool = False
 
 
 def ask(http: PoolManager, url: str, authorization: str) -> Uploader:
@@ -43,6 +47,7 @@ def ask(http: PoolManager, url: str, authorization: str) -> Uploader:
             tuple(map(str, found["clinic_ids"])),
             brings_all=found["brings_all"] is True,
             brings_derived=found["brings_derived"] is True,
+            is_admin=found.get("is_admin") is True,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable("whose token it is: an answer is no JSON") from error

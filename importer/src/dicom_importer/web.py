@@ -1,4 +1,4 @@
-"""The importer's own HTTP: /health and /metrics, and the STOW-RS door that nginx shows to people."""
+"""The importer's own HTTP: /health and /metrics, and what nginx shows to people: the STOW-RS door and the page's."""
 
 import json
 import re
@@ -9,13 +9,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from dicom_importer import log
-from dicom_importer.door import Refusal, Request
+from dicom_importer.door import FULL, Refusal, Request
+from dicom_importer.page import messages
+from dicom_importer.reasons import Stopping
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -25,7 +28,17 @@ CHUNK_BYTES = 1 << 18
 MAX_LINE_BYTES = 1 << 12
 # For so long a client may go on sending what was refused already, so that it hears the answer.
 DRAIN_S = 5.0
-_Store = Callable[[Request], tuple[int, dict[str, object]]]
+# Below it the page asks.
+_PAGE = "/page/"
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who answers store requests, and the page's."""
+
+    store: Callable[[Request], tuple[int, dict[str, object]]]
+    page: Callable[[messages.Request], messages.Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +68,22 @@ class _Server(ThreadingHTTPServer):
         address: tuple[str, int],
         health: Callable[[], Health],
         registry: CollectorRegistry,
-        store: _Store,
+        doors: Doors,
     ) -> None:
         super().__init__(address, _Handler)
         self.health = health
         self.registry = registry
-        self.store = store
+        self.doors = doors
 
 
 def serve(
     address: tuple[str, int],
     health: Callable[[], Health],
     registry: CollectorRegistry,
-    store: _Store,
+    doors: Doors,
 ) -> ThreadingHTTPServer:
     """Answer in threads of its own until the returned server is shut down."""
-    server = _Server(address, health, registry, store)
+    server = _Server(address, health, registry, doors)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
@@ -85,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def do_GET(self) -> None:
+        if self.path.startswith(_PAGE):
+            return self._page()
         match self.path.partition("?")[0]:
             case "/health":
                 now = self.server.health()
@@ -97,8 +112,53 @@ class _Handler(BaseHTTPRequestHandler):
                 )
             case _:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"")
+        return None
+
+    def do_HEAD(self) -> None:
+        self._page()
+
+    def do_OPTIONS(self) -> None:
+        self._page()
+
+    def do_PATCH(self) -> None:
+        self._page()
+
+    def do_DELETE(self) -> None:
+        self._page()
+
+    def _page(self) -> None:
+        """Answer a request of the page at /inbox/."""
+        url = urlsplit(self.path)
+        if not url.path.startswith(_PAGE):
+            return self._send(HTTPStatus.NOT_FOUND, "text/plain", b"")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        body = _Body(self)
+        path = unquote(url.path.removeprefix(_PAGE[:-1]))
+        try:
+            answer = self.server.doors.page(
+                messages.Request(self.command, path, query, headers, body.chunks())
+            )
+        except Refusal as refusal:
+            return self._refuse(refusal.status, refusal.words)
+        except Stopping:
+            return self._refuse(503, "The importer is being stopped; please try again in a moment.")
+        except (ConnectionError, TimeoutError):
+            return log.line("upload_broke_off")
+        except Exception as error:  # noqa: BLE001 - the request's edge
+            log.trace("page", error)
+            is_full = isinstance(error, OSError) and error.errno in FULL
+            words = "The disk of the archive is full." if is_full else "Please try again later."
+            return self._refuse(507 if is_full else 503, words)
+        content = b"" if answer.body is None else json.dumps(answer.body).encode()
+        self._send(answer.status, "application/json", content, answer.headers)
+        if not body.is_read:
+            self._drain()
+        return None
 
     def do_POST(self) -> None:
+        if self.path.startswith(_PAGE):
+            return self._page()
         url = urlsplit(self.path)
         route = _STORE.fullmatch(url.path)
         if route is None:
@@ -107,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         clinic = "".join(parse_qs(url.query).get("clinic", [""])[:1])
         request = Request(route[1] or "", clinic, headers, _Body(self).chunks())
         try:
-            status, body = self.server.store(request)
+            status, body = self.server.doors.store(request)
             return self._answer(status, "application/dicom+json", body)
         except Refusal as refusal:
             self._refuse(refusal.status, refusal.words)
@@ -120,7 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, words: str) -> None:
         self._answer(status, "application/json", {"status": status, "error": words})
-        # A connection that is closed while something comes would take the answer with it.
+        self._drain()
+
+    def _drain(self) -> None:
+        """Read on for a while: a connection that is closed while something comes would take the answer with it."""
         until = time.monotonic() + DRAIN_S
         with suppress(OSError, ValueError):
             self.wfile.flush()
@@ -131,12 +194,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, content_type: str, body: Mapping[str, object]) -> None:
         self._send(status, content_type, json.dumps(body).encode())
 
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
+    def _send(
+        self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] = _NONE
+    ) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Stay silent: requests of monitoring are no outcome."""
@@ -150,6 +219,7 @@ class _Body:
         self._file = cast("BufferedReader", handler.rfile)
         self._length = handler.headers.get("Content-Length", "")
         self._coding = handler.headers.get("Transfer-Encoding", "").lower()
+        self.is_read = not self._coding and self._length in ("", "0")
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body; one that is cut off breaks the connection."""
@@ -159,10 +229,12 @@ class _Body:
                 self._line()
             while self._line():  # trailers
                 pass
+            self.is_read = True
         elif self._coding or not self._length.isdecimal():
             raise Refusal(411, "Say how long the body is.")
         else:
             yield from self._exactly(int(self._length))
+            self.is_read = True
 
     def _exactly(self, size: int) -> Iterator[bytes]:
         while size:

@@ -11,6 +11,7 @@ from clinic_access.rules import (
     brings_derived,
     clinics_of,
     decide,
+    is_admin,
 )
 from clinic_access.tokens import Caller, Kind
 from hypothesis import given
@@ -40,7 +41,7 @@ MAY = {
     Access.METRICS: {"monitoring"},
     Access.HEALTH: {"monitoring"},
     Access.EXPLAIN: set[str](),
-    Access.DELIVER: {"physician", "technician"},
+    Access.DELIVER: {"admin", "physician", "technician"},
 }
 
 
@@ -54,6 +55,11 @@ def test_each_caller_may_do_what_the_table_says(who: str, access: Access) -> Non
 def test_a_technician_brings_anything_and_a_physician_what_is_derived() -> None:
     assert {who for who in CALLERS if brings_all(CALLERS[who])} == {"technician"}
     assert {who for who in CALLERS if brings_derived(CALLERS[who])} == {"physician"}
+
+
+def test_an_admin_is_a_person_with_that_role() -> None:
+    assert {who for who in CALLERS if is_admin(CALLERS[who])} == {"admin"}
+    assert not is_admin(caller(Kind.MONITORING, roles="admin"))
 
 
 @pytest.mark.parametrize("owner", ["clinic-b", "clinic", "Clinic-A", "clinic-a ", "", None])

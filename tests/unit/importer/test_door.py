@@ -43,7 +43,7 @@ WHO = {
     "Bearer both": Uploader(
         200, "bea", ("clinic-a", "clinic-b"), brings_all=True, brings_derived=True
     ),
-    "Bearer admin": Uploader(403),
+    "Bearer admin": Uploader(200, "max", ("clinic-a",), is_admin=True),
     "": Uploader(401),
 }
 COMPREHENSIVE_3D_SR, CT_IMAGE = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.2"
@@ -165,7 +165,12 @@ def client(importer: Importer) -> Iterator[Client]:
         answer_s=2.0,
     )
     door.open()
-    server = web.serve(("127.0.0.1", 0), service.health, service.metrics.registry, door.store)
+    server = web.serve(
+        ("127.0.0.1", 0),
+        service.health,
+        service.metrics.registry,
+        web.Doors(door.store, service.page.answer),
+    )
     worker = threading.Thread(target=service.worker.run)
     worker.start()
     yield Client(importer, server.server_port, door)

@@ -95,7 +95,10 @@ def test_health_and_metrics_are_all_that_is_served(importer: Importer) -> None:
     service = importer.service
     service.sweep()
     server = web.serve(
-        ("127.0.0.1", 0), service.health, service.metrics.registry, service.door.store
+        ("127.0.0.1", 0),
+        service.health,
+        service.metrics.registry,
+        web.Doors(service.door.store, service.page.answer),
     )
     base = f"http://127.0.0.1:{server.server_port}"
     try:
@@ -120,7 +123,10 @@ def test_a_client_that_hangs_up_is_no_error(
 ) -> None:
     service = importer.service
     server = web.serve(
-        ("127.0.0.1", 0), service.health, service.metrics.registry, service.door.store
+        ("127.0.0.1", 0),
+        service.health,
+        service.metrics.registry,
+        web.Doors(service.door.store, service.page.answer),
     )
     ended, errors = threading.Event(), []
     monkeypatch.setattr(server, "handle_error", lambda *request: errors.append(request))

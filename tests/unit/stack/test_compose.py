@@ -44,6 +44,7 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
     params=[
         *("", "OBSERVABILITY=", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"),
         "DICOM_PORT=11112",
+        "INBOX_PAGE=yes",
     ]
 )
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
@@ -68,6 +69,16 @@ def test_every_service_is_restricted_alike() -> None:
             theirs = yaml.safe_load(file.read_text())["x-service"]
             ours = yaml.safe_load(compose.COMPOSE_FILE.read_text())["x-service"]
             assert theirs == {key: ours[key] for key in ours if key != "extra_hosts"}, file
+
+
+def test_the_inboxs_page_is_shown_by_the_front_door_alone_and_only_when_asked_for(
+    settings: Settings,
+) -> None:
+    (file,) = compose.WITH_INBOX_PAGE.files
+    assert (file in compose.added(settings).files) is bool(settings.values["INBOX_PAGE"])
+    ((name, service),) = yaml.safe_load(file.read_text())["services"].items()
+    assert (name, [*service]) == ("nginx", ["volumes"])
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
 
 
 def test_each_service_says_its_words_into_a_file_of_its_own(settings: Settings) -> None:

@@ -1,0 +1,24 @@
+"""A request of the page and the answer to it, without HTTP's own matters."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Method, path below /page, the query's first values, headers in lower case, and the body as it comes."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, headers, and a body that becomes JSON; None for none."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None

@@ -1,0 +1,17 @@
+# The page of a clinic's inbox, over podman/nginx/: a door in nginx, to what the importer answers.
+{
+  config,
+  lib,
+  ...
+}: let
+  inherit (lib) mkIf;
+  cfg = config.services.dicom-stack;
+in {
+  config = mkIf (cfg.enable && cfg.inboxPage) {
+    environment.etc = {
+      "nginx/doors/inbox.conf".source = ../podman/nginx/doors/inbox.conf;
+      "nginx/inbox".source = ../podman/nginx/inbox;
+    };
+    systemd.services.nginx-config-reload.restartTriggers = [../podman/nginx/doors/inbox.conf ../podman/nginx/inbox];
+  };
+}

@@ -1,0 +1,119 @@
+// Draws what arrived. Texts are set as text: names are the clinics' own, and may be anything.
+
+import * as words from './words.js';
+
+const drawn = new Map();
+
+export function make(name, { className = '', text = '' } = {}, ...children) {
+  const element = document.createElement(name);
+  element.className = className;
+  element.append(...(text ? [text] : []), ...children);
+  return element;
+}
+
+export const stateOf = group => (group.state === 'filed' || group.state === 'failed' ? group.state : 'moving');
+
+// Does a group fit what is searched for, and the state that is chosen?
+export function fits(group, text, state) {
+  const names = [group.name, ...group.failures.flatMap(failure => [...failure.examples, failure.found])];
+  return (
+    (state === 'all' || stateOf(group) === state || (state === 'failed' && group.files.failed > 0)) &&
+    names.join('\n').toLowerCase().includes(text.toLowerCase())
+  );
+}
+
+// Draws the groups into a list, and of those that changed only; whoever is at a button stays there.
+export function draw(list, groups, retry) {
+  const keys = new Set();
+  const focused = document.activeElement?.dataset?.key;
+  const elements = groups.map(group => {
+    const key = `${group.submission}\n${group.day}`;
+    const mark = JSON.stringify(group);
+    keys.add(key);
+    const known = drawn.get(key);
+    if (known?.mark === mark) {
+      return known.element;
+    }
+    const element = item(group, key, retry);
+    drawn.set(key, { element, mark });
+    return element;
+  });
+  for (const key of drawn.keys()) {
+    if (!keys.has(key)) {
+      drawn.delete(key);
+    }
+  }
+  if (elements.length !== list.children.length || elements.some((one, at) => one !== list.children[at])) {
+    list.replaceChildren(...elements);
+  }
+  if (focused && document.activeElement?.dataset?.key !== focused) {
+    [...list.querySelectorAll('[data-key]')].find(one => one.dataset.key === focused)?.focus();
+  }
+}
+
+// What is being uploaded, by whomever of the clinic.
+export function upload(one) {
+  const name = one.folder || words.looseFiles;
+  const state = make('span', { className: 'state', text: words.arriving });
+  return make(
+    'li',
+    { className: 'moving' },
+    make('div', { className: 'line' }, make('h3', { text: name }), state),
+    make('p', { className: 'quiet', text: words.uploading(one) }),
+  );
+}
+
+function item(group, key, retry) {
+  const name = group.name || words.unnamed[group.by];
+  const time = make('time', { text: when(group.last || group.first, group.day) });
+  const state = make('span', { className: 'state', text: words.doing(group) });
+  const element = make('li', { className: stateOf(group) });
+  element.append(make('div', { className: 'line' }, make('h3', { text: name }), state));
+  element.append(make('div', { className: 'line' }, make('span', { className: 'quiet', text: words.done(group.files) }), time));
+  if (group.cause) {
+    element.append(make('p', { text: `${words.lastTry} ${group.cause}` }));
+  }
+  if (group.studies.length) {
+    element.append(make('p', {}, ...links(group.studies)));
+  }
+  for (const failure of group.failures) {
+    element.append(told(group, name, failure, `${key}\n${failure.reason}`, retry));
+  }
+  return element;
+}
+
+function links(studies) {
+  const anchors = studies.map((study, at) => {
+    const link = make('a', { text: studies.length === 1 ? words.openStudy(1) : `${at + 1}` });
+    link.href = `/viewer?StudyInstanceUIDs=${encodeURIComponent(study)}`;
+    return link;
+  });
+  return studies.length === 1 ? anchors : [words.openStudy(2), ...anchors.flatMap(link => [link, ' '])];
+}
+
+function told(group, name, failure, key, retry) {
+  const box = make('div', { className: 'failure' });
+  box.append(make('p', { text: `${words.alike(failure.files)}${[failure.found, failure.detail].filter(Boolean).join(' ')}` }));
+  box.append(make('p', {}, make('strong', { text: words.doThis }), ` ${failure.advice}`));
+  const examples = failure.examples.map(path => make('li', { text: path }));
+  if (failure.files > failure.examples.length) {
+    examples.push(make('li', { text: words.andMore(failure.files - failure.examples.length) }));
+  }
+  box.append(make('ul', {}, ...examples));
+  if (!failure.can_retry) {
+    box.append(make('p', { className: 'quiet', text: words.lasting }));
+  } else if (retry) {
+    const button = make('button', { text: words.retry });
+    button.type = 'button';
+    button.dataset.key = key;
+    button.setAttribute('aria-label', words.retryName(name));
+    button.addEventListener('click', () => retry(group, failure, button));
+    box.append(button);
+  }
+  return box;
+}
+
+// In the person's own time zone.
+function when(time, day) {
+  return time ? new Date(time).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' }) : day;
+}
