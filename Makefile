@@ -13,7 +13,7 @@ export F
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,15 @@ logs: ## follow a service's log: make logs S=importer
 
 clinic: ## add a clinic: make clinic ID=clinic-c NAME="Clinic C"
 	@$(STACK) clinic --id '$(ID)' --name '$(NAME)'
+
+account: ## give a clinic a new password for uploads, or a key: make account CLINIC=clinic-c [KEY_FILE=id_ed25519.pub]
+	@$(STACK) account --clinic '$(CLINIC)' --key-file '$(KEY_FILE)'
+
+accounts: ## the clinics that have an account for uploads, and what opens each
+	@$(STACK) accounts
+
+account-remove: ## nobody uploads for a clinic any more: make account-remove CLINIC=clinic-c
+	@$(STACK) account-remove --clinic '$(CLINIC)'
 
 user: ## add a person: make user NAME=jane CLINIC=clinic-c ROLE=physician
 	@$(STACK) user --name '$(NAME)' --clinic '$(CLINIC)' --role '$(ROLE)'

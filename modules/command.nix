@@ -13,6 +13,7 @@
     ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana" "oauth2-proxy"]
     ++ map (name: "prometheus-${name}-exporter") ["node" "postgres" "nginx" "blackbox"]
     ++ optional cfg.doors.dicom.enable "dicom-receiver"
+    ++ optional cfg.doors.sftp.enable "dicom-sftp"
     ++ optional backedUp "dicom-backup-metrics";
   restore = import ./restore.nix {inherit config lib pkgs;};
   databases = import ./databases.nix {inherit config lib pkgs;};
@@ -38,6 +39,8 @@
         else reader.units
       ))
     cfg.secretReaders)));
+  # An inbox that went, or came back, is another one to who was shown it.
+  uploads = lib.optionalString cfg.doors.sftp.enable "accounts list >/dev/null";
   mail = lib.optionalString (cfg.mail.host != null) (
     " --smtp-host ${cfg.mail.host} --smtp-port ${toString cfg.mail.port}"
     + lib.optionalString (cfg.mail.user != null) " --smtp-user ${cfg.mail.user} --smtp-password-file ${cfg.secretFiles.smtp_password or ""}"
@@ -117,8 +120,18 @@ in {
             done
             realm check "''${inboxes[@]}"
           }
+          accounts() {
+            ${
+            if cfg.doors.sftp.enable
+            then cfg.sftpAccounts
+            else ''
+              echo "nobody uploads by SFTP: set services.dicom-stack.doors.sftp.enable" >&2
+              return 1
+            ''
+          }
+          }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -140,11 +153,23 @@ in {
             said=$(realm clinic --id "$2" --name "$3")
             echo "$said"
             [[ $said != *", open" ]] || folders "$2"
+            ${lib.optionalString cfg.doors.sftp.enable ''[[ -e ${cfg.dataDir}/secrets/accounts/keys/$2 ]] || accounts give --inbox "$files/inbox" --clinic "$2"''}
+            ;;
+          account)
+            accounts give --inbox "$files/inbox" "''${@:2}"
+            ;;
+          account-remove)
+            accounts remove "''${@:2}"
+            ${lib.optionalString cfg.doors.sftp.enable "systemctl restart dicom-sftp.service"}
+            ;;
+          accounts)
+            accounts list
             ;;
           clinic-open)
             [[ $# -eq 2 ]] || usage
             realm clinic-state --id "$2" --set open
             folders "$2"
+            ${uploads}
             ;;
           clinic-close | clinic-archive)
             [[ $# -eq 2 ]] || usage
@@ -158,6 +183,7 @@ in {
               exit 1
             fi
             realm clinic-state --id "$2" --set "''${1#clinic-}"
+            ${uploads}
             ;;
           user | user-change)
             [[ $# -eq 3 || $# -eq 4 ]] || usage

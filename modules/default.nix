@@ -23,6 +23,7 @@
     ./grafana.nix
     ./shipper.nix
     ./operator.nix
+    ./sftp.nix
     ./backup.nix
     ./command.nix
   ];

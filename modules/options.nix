@@ -226,6 +226,15 @@ in {
         description = "Certificate (PEM) of the authority that signed the devices' own, which they must then show.";
       };
     };
+    doors.sftp = {
+      enable = mkEnableOption "uploads by SFTP, with an account a clinic (`dicom-stack account --clinic clinic-c`)";
+      port = mkOption {
+        type = port;
+        default = 2022;
+        example = 22;
+        description = "The port that they come in by, which is opened in the firewall as 80 and 443 are.";
+      };
+    };
     secretFiles = mkOption {
       type = attrsOf str;
       default = {};

@@ -35,6 +35,7 @@
     realm = "dicom-realm";
     receiver = "dicom-receiver";
     secrets = "dicom-stack-secrets";
+    sftp = "dicom-sftp";
     shipper = "dicom-shipper";
   };
   is = service: unit: ''

@@ -141,6 +141,13 @@ in {
         clientAuthorityFile = "/var/lib/pacs/modalities-ca.pem";
       };
     };
+  doors = let
+    found = with' {services.dicom-stack.doors.sftp.enable = true;};
+  in {
+    complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
+    firewall = found.networking.firewall.allowedTCPPorts;
+    sftp = found.systemd.units."dicom-sftp.service".text;
+  };
   acme = mapAttrs (_: certificate: {inherit (certificate) group webroot;}) config.security.acme.certs;
   options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
   warnings = config.warnings;

@@ -104,7 +104,7 @@ def reader(stack: Stack, people: People) -> Callable[[str], Reader]:
 @pytest.fixture(scope="session")
 def image() -> Callable[[str], str]:
     """Provide the tag of an image by name, built if need be."""
-    tags = images.build("", (*images.IMAGES, images.SHIPPER, images.VICTORIALOGS))
+    tags = images.build("", (*images.IMAGES, images.SFTP, images.SHIPPER, images.VICTORIALOGS))
     return lambda name: tags[name]
 
 

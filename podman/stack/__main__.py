@@ -16,6 +16,7 @@ from stack import (
     checkup,
     credentials,
     demo,
+    doors,
     files,
     health,
     images,
@@ -43,12 +44,13 @@ from stack.shell import CommandError, environment, say
 from stack.site import site_conf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 # What changes nothing, and says whether all is well.
 ASKING = {
     "alert-test": alerts.test,
+    "accounts": doors.show,
     "backup-key": lambda settings: importing.backup_key(settings) == 0,
     "doctor": checkup.show,
     "outdated": outdated.show,
@@ -57,15 +59,28 @@ ASKING = {
 }
 
 
+def _clinic(settings: Settings, given: argparse.Namespace) -> None:
+    people.add_clinic(settings, given.id, given.name)
+    doors.add_first(settings, given.id)
+
+
+def _clinic_state(settings: Settings, given: argparse.Namespace) -> None:
+    people.set_state(settings, given.id, given.state)
+    # An inbox that went, or came back, is another one to who was shown it.
+    doors.bring(settings)
+
+
 def _words(given: argparse.Namespace, *names: str) -> list[str]:
     return [f"--{name}={vars(given)[name]}" for name in names]
 
 
 # Who is told a name and nothing else.
 OF_ONE_PERSON = ("user-password", "user-second-factor", "user-leave")
-PEOPLE = {
-    "clinic": lambda settings, given: people.add_clinic(settings, given.id, given.name),
-    "clinic-state": lambda settings, given: people.set_state(settings, given.id, given.state),
+PEOPLE: dict[str, Callable[[Settings, argparse.Namespace], object]] = {
+    "clinic": _clinic,
+    "account": lambda settings, given: doors.add(settings, given.clinic, given.key_file),
+    "account-remove": lambda settings, given: doors.remove(settings, given.clinic),
+    "clinic-state": _clinic_state,
     "user": lambda settings, given: people.add_user(settings, given.name, given.clinic, given.role),
     "user-change": lambda settings, given: people.change_user(
         settings, given.name, given.clinic, given.role
@@ -119,6 +134,7 @@ def bring_up(settings: Settings) -> None:
     files.keep_settings(settings)
     if kept := files.snapshot(settings):
         say(f"configuration changed: kept a copy in {kept}")
+    doors.show_inboxes(settings)
     remove_dropped(settings)
     remove_dead(settings)
     rotation.tell_database(settings)
@@ -171,6 +187,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--env-file", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in (
+        "accounts",
         "build",
         "up",
         "down",
@@ -201,6 +218,10 @@ def main(argv: list[str]) -> int:
         about = commands.add_parser(name)
         for word in ("clinic", "aet", "address"):
             about.add_argument(f"--{word}", default="")
+    account = commands.add_parser("account")
+    account.add_argument("--clinic", required=True)
+    account.add_argument("--key-file", default="")
+    commands.add_parser("account-remove").add_argument("--clinic", required=True)
     rotate = commands.add_parser("rotate")
     rotate.add_argument("secret")
     rotate.add_argument("--file", default="")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.credentials import READERS, ensure_secrets, readers
-from stack.images import BACKUP, IMAGES, OAUTH2PROXY, SHIPPER, VICTORIALOGS, Image, digest
+from stack.images import BACKUP, IMAGES, OAUTH2PROXY, SFTP, SHIPPER, VICTORIALOGS, Image, digest
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
 
@@ -80,6 +80,13 @@ WITH_RECEIVER = Addition((PODMAN_DIR / "compose.receiver.yml",), ("receiver",))
 
 # With INBOX_PAGE: nothing runs for it that does not run anyway.
 WITH_INBOX_PAGE = Addition((PODMAN_DIR / "compose.inbox.yml",))
+# With SFTP_PORT.
+WITH_SFTP = Addition((PODMAN_DIR / "compose.sftp.yml",), ("sftp",), (SFTP,))
+
+
+def inboxes_file(settings: Settings, door: str) -> Path:
+    """Return the compose file that shows a door the inboxes of those who have an account."""
+    return settings.data_dir / door / "inboxes.yml"
 
 
 def added(settings: Settings) -> Addition:
@@ -88,8 +95,13 @@ def added(settings: Settings) -> Addition:
     chosen += [WITH_BACKUP] if settings.values["BACKUP_TARGET"] else []
     chosen += [WITH_RECEIVER] if settings.values["DICOM_PORT"] else []
     chosen += [WITH_INBOX_PAGE] if settings.values["INBOX_PAGE"] else []
+    chosen += [WITH_SFTP] if settings.values["SFTP_PORT"] else []
+    inboxes = [inboxes_file(settings, "sftp")] if settings.values["SFTP_PORT"] else []
     return Addition(
-        tuple(file for addition in chosen for file in addition.files),
+        (
+            *(file for addition in chosen for file in addition.files),
+            *(file for file in inboxes if file.exists()),
+        ),
         tuple(service for addition in chosen for service in addition.services),
         tuple(image for addition in chosen for image in addition.images),
     )
@@ -107,7 +119,7 @@ def services(settings: Settings) -> tuple[str, ...]:
 
 def remove_dropped(settings: Settings) -> None:
     """Remove the containers of services that an earlier setting had added."""
-    known = (*ADDITIONS.values(), WITH_BACKUP, WITH_RECEIVER)
+    known = (*ADDITIONS.values(), WITH_BACKUP, WITH_RECEIVER, WITH_SFTP)
     for service in {s for addition in known for s in addition.services}:
         if service not in services(settings):
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])
@@ -167,6 +179,7 @@ def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     values["DICOM_PUBLISHED_ADDRESS"] = values["DICOM_ADDRESS"] or values["PUBLISH_ADDRESS"]
     values["DICOM_TLS_FILE"] = f"{DICOM_TLS}/server.pem" if values["DICOM_TLS"] else ""
     values["DICOM_CLIENT_CA_FILE"] = f"{DICOM_TLS}/clients.pem" if values["DICOM_CLIENT_CA"] else ""
+    values["SFTP_ADDRESS"] = values["SFTP_ADDRESS"] or values["PUBLISH_ADDRESS"]
     for network in ("FRONTEND", "BACKEND", "EGRESS"):
         values[f"{network}_PREFIX"] = settings.prefix(network)
         values[f"{network}_RANGE"] = settings.dynamic_range(network)

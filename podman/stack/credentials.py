@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import pwd
@@ -38,6 +39,8 @@ UIDS = {
     "victoriametrics": 7120,
     "oauth2proxy": 7121,
     "receiver": 7122,
+    # It becomes the user of the account that logs in.
+    "sftp": 0,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first
@@ -86,6 +89,9 @@ READERS = {
     "alert_webhook_url": {"alertmanager": ("alert_webhook_url", "{}")},
     "alert_heartbeat_url": {"alertmanager": ("alert_heartbeat_url", "{}")},
     "telegram_token": {"alertmanager": ("telegram_token", "{}")},
+    "sftp_host_key": {
+        "sftp": ("sftp_host_key", "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n")
+    },
     "backup_key": {"backup": ("backup_key", "{}")},
     "backup_ca": {"backup": ("backup_ca", "{}\n")},
     "backup_credentials": {"backup": ("backup_credentials", "{}\n")},
@@ -107,6 +113,8 @@ CANNOT_CHANGE = {
     "backup_key": "it is what the repository was made with",
     "grafana_secret_key": "Grafana could no longer read what it encrypted with it, and has no way to encrypt that anew",
 }
+# What an Ed25519 key of 32 random bytes begins with in PKCS #8 (RFC 8410, 7).
+_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 
 
 def readers(name: str) -> list[str]:
@@ -151,7 +159,7 @@ def ensure_secrets(
     values = folder / "values.json"
     known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
     wanted = {
-        name: known.get(name) or secrets.token_urlsafe(32)
+        name: known.get(name) or _made(name)
         for name in READERS
         if name not in GIVEN_BY_OPERATOR and name not in KEPT_APART
     }
@@ -198,7 +206,7 @@ def renew(folder: Path, name: str, value: str = "") -> None:
         return
     values = folder / "values.json"
     known: dict[str, str] = json.loads(values.read_text()) if values.exists() else {}
-    known[name] = secrets.token_urlsafe(32)
+    known[name] = _made(name)
     write_private(values, json.dumps(known, indent=1), 0)
 
 
@@ -206,6 +214,12 @@ def given(folder: Path) -> set[str]:
     """Return which of the operator's own secrets hold a value."""
     files = {name: folder / name for name in GIVEN_BY_OPERATOR}
     return {name for name, file in files.items() if file.exists() and file.read_text().strip()}
+
+
+def _made(name: str) -> str:
+    if name == "sftp_host_key":
+        return base64.b64encode(_ED25519 + secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(32)
 
 
 def _refuse_malformed(lines: str) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stack import accounts
 from stack.compose import added, backup_folder
 from stack.credentials import UIDS, sync_folder, write_private
 from stack.images import digest
@@ -46,6 +47,8 @@ def prepare(settings: Settings) -> None:
     (data / "logs").chmod(0o2750)
     for service in added(settings).services:
         own(data / service, service, 0o700)
+    if settings.values["SFTP_PORT"]:
+        accounts.ensure(data / "secrets" / "accounts")
     if settings.values["BACKUP_TARGET"]:
         _prepare_backup(settings)
     (data / "audit").mkdir(mode=0o755, exist_ok=True)

@@ -58,6 +58,7 @@ IMAGES = (
 # Of services that are not everywhere.
 BACKUP = _image("backup", "importer")
 SHIPPER = _image("shipper")
+SFTP = _image("sftp")
 _VICTORIA = PODMAN_DIR / "victorialogs"
 # What it is written in needs a newer compiler than stable has.
 VICTORIALOGS = replace(
@@ -69,7 +70,7 @@ OAUTH2PROXY = replace(
     _image("oauth2proxy", "base", None, _OAUTH2PROXY / "go.mod", _OAUTH2PROXY / "go.sum"),
     builder="base-testing",
 )
-OPTIONAL = (BACKUP, SHIPPER, VICTORIALOGS, OAUTH2PROXY)
+OPTIONAL = (BACKUP, SFTP, SHIPPER, VICTORIALOGS, OAUTH2PROXY)
 
 
 def digest(parts: list[bytes | Path]) -> str:

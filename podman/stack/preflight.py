@@ -21,6 +21,8 @@ MEMORY_FLOOR_BYTES = 3 * 2**30
 EARLIEST_CLOCK_S = 1_780_000_000
 CLOCK_TOLERANCE_S = 300
 LOCK = ".lock"
+# What is published beside the front door: the service, and the beginning of its settings.
+DOORS = (("receiver", "DICOM"), ("sftp", "SFTP"))
 
 
 def problems(settings: Settings) -> list[str]:
@@ -30,26 +32,27 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _running(settings: Settings, service: str) -> bool:
-    found = attempt(
-        ["podman", "container", "inspect", "-f", "{{.State.Running}}", settings.container(service)]
-    )
+    container = settings.container(service)
+    found = attempt(["podman", "container", "inspect", "-f", "{{.State.Running}}", container])
     return found.stdout.strip() == "true"
 
 
 def _ports(settings: Settings) -> list[str]:
     values = settings.values
-    wanted = []
-    if not _running(settings, "nginx"):
-        wanted += [(key, values["PUBLISH_ADDRESS"]) for key in ("HTTP_PORT", "HTTPS_PORT")]
-    if values["DICOM_PORT"] and not _running(settings, "receiver"):
-        wanted.append(("DICOM_PORT", values["DICOM_ADDRESS"] or values["PUBLISH_ADDRESS"]))
+    address = values["PUBLISH_ADDRESS"]
+    wanted = [("nginx", key, address) for key in ("HTTP_PORT", "HTTPS_PORT")]
+    wanted += [
+        (service, f"{key}_PORT", values[f"{key}_ADDRESS"] or address) for service, key in DOORS
+    ]
     result = []
-    for key, address in wanted:
+    for service, key, bound in wanted:
+        if not values[key] or _running(settings, service):
+            continue
         port = int(values[key])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((address, port))
+                probe.bind((bound, port))
             except OSError as error:
                 result.append(
                     f"port {port} cannot be used ({error.strerror}):"

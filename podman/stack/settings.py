@@ -169,6 +169,11 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "HTTP_PORT": _PORT,
     "HTTPS_PORT": _PORT,
     "SMTP_PORT": _PORT,
+    "SFTP_PORT": (lambda value: not value or _is_port(value), "a port number, or nothing"),
+    "SFTP_ADDRESS": (
+        _matches(r"|\d{1,3}(\.\d{1,3}){3}"),
+        "an IPv4 address of this machine, or nothing",
+    ),
     "ALERT_EMAIL": (
         _matches(rf"|{_MAILBOX}( *, *{_MAILBOX})*"),
         "mail addresses, separated by commas",

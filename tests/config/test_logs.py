@@ -65,14 +65,23 @@ SAID = [
         "error",
     ),
     ("realm", "realm dicom: no changes", "info"),
+    ("sftp", "Invalid user nobody from 10.0.0.1 port 50742", "info"),
     ("realm", 'who: "quoted" \\ back\\slash ü \x01 \x1b[31m red', "info"),
 ]
 CLINIC = '{"time": "2026-11-26T07:47:53.709+00:00", "event": "success", "clinic": "clinic-a"}'
+OF_ACCOUNTS = (
+    "Accepted password for clinic-a from 10.0.0.1 port 50742 ssh2",
+    "Failed publickey for clinic-a from 2001:db8::1 port 50742 ssh2: ED25519 SHA256:x",
+    "Connection closed by authenticating user clinic-a 10.0.0.1 port 50742 [preauth]",
+    "Disconnected from user clinic-a 10.0.0.1 port 50742",
+)
 # Said of a clinic by who has no say in it, and what is no clinic's id.
 NO_CLINIC = (
     '{"time":"2026-11-26T07:49:17+00:00","client":"10.0.0.1","agent":"{\\"clinic\\": \\"clinic-b\\"}","status":"200"}',
     '{"time": "2026-11-26T07:47:53.709+00:00", "event": "x", "clinic": "Jane Doe"}',
     '{"time": "2026-11-26T07:47:53.709+00:00", "event": "\\"clinic\\": \\"clinic-c\\""}',
+    "Failed password for invalid user clinic-a from 10.0.0.1 port 50742 ssh2",
+    "Invalid user Accepted password for clinic-a from 10.0.0.1 port 50742",
 )
 
 
@@ -227,6 +236,13 @@ def test_the_clinic_that_a_line_is_about_is_a_label_and_nothing_else_is(shipper:
     labels = {text: labels for labels, _, text in arrived(shipper, 1 + len(NO_CLINIC))}
     assert labels.pop(CLINIC) == {"service": "importer", "level": "info", "clinic": "clinic-a"}
     assert labels == {text: {"service": "nginx", "level": "info"} for text in NO_CLINIC}
+
+
+def test_an_account_for_uploads_is_its_clinic_where_it_exists(shipper: Shipper) -> None:
+    shipper.say("sftp", *(f"{text}\r" for text in OF_ACCOUNTS))
+    found = {text: labels for labels, _, text in arrived(shipper, len(OF_ACCOUNTS))}
+    expected = {"service": "sftp", "level": "info", "clinic": "clinic-a"}
+    assert found == dict.fromkeys(OF_ACCOUNTS, expected)
 
 
 def test_nothing_is_lost_or_comes_twice_when_podman_begins_a_file_anew(shipper: Shipper) -> None:

@@ -16,6 +16,7 @@ from stack.compose import (
     WITH_BACKUP,
     WITH_INBOX_PAGE,
     WITH_RECEIVER,
+    WITH_SFTP,
 )
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
@@ -35,6 +36,7 @@ COMPOSE_FILES = (
     *WITH_BACKUP.files,
     *WITH_RECEIVER.files,
     *WITH_INBOX_PAGE.files,
+    *WITH_SFTP.files,
 )
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
@@ -80,7 +82,8 @@ def compose_services() -> dict[str, Service]:
     for file in COMPOSE_FILES:
         for name, service in yaml.safe_load(file.read_text())["services"].items():
             if "image" in service:
-                address = service["networks"]["backend"]["ipv4_address"]
+                networks = service["networks"]
+                address = networks.get("backend", networks.get("frontend"))["ipv4_address"]
                 found[name] = Service(service["user"], address, service["mem_limit"])
     return found
 
@@ -269,7 +272,7 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
     assert found.keys() == {
-        *("backup", "exporters", "grafana", "loki", "operator", "receiver", "shipper")
+        *("backup", "exporters", "grafana", "loki", "operator", "receiver", "sftp", "shipper"),
     }
     exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
     found["oauth2proxy"] = found.pop("operator")

@@ -77,11 +77,14 @@ def test_compose_files_name_no_address() -> None:
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
-@pytest.mark.parametrize("target", ["", "s3:https://nas/stack"])
+@pytest.mark.parametrize(("target", "door"), [("", "2022"), ("s3:https://nas/stack", "")])
 @pytest.mark.parametrize("observability", ADDITIONS)
-def test_podman_compose_reads_its_files_as_one(observability: str, target: str) -> None:
+def test_podman_compose_reads_its_files_as_one(observability: str, target: str, door: str) -> None:
     env_file = stacks.temporary_copy(
-        stacks.TESTS / "stack.env", OBSERVABILITY=observability, BACKUP_TARGET=target
+        stacks.TESTS / "stack.env",
+        OBSERVABILITY=observability,
+        BACKUP_TARGET=target,
+        SFTP_PORT=door,
     )
     settings = load(env_file)
     env_file.unlink()
@@ -109,7 +112,13 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str) 
     assert told == {"embedded": {"victorialogs"}, "grafana": {"loki"}}.get(observability, set())
     assert ("backup" in hosts) is bool(target)
     assert {"orthanc", "keycloak"} <= hosts
-    addresses = [s["networks"]["backend"]["ipv4_address"] for s in read.values()]
+    assert ("sftp" in read) is bool(door)
+    addresses = [
+        network["ipv4_address"]
+        for s in read.values()
+        for network in s["networks"].values()
+        if network
+    ]
     assert len(set(addresses)) == len(addresses)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stack.compose import ADDITIONS, ONE_SHOT, WITH_RECEIVER
+from stack.compose import ADDITIONS, ONE_SHOT, WITH_RECEIVER, WITH_SFTP
 from stack.compose import SERVICES as ALWAYS
 from stack.credentials import UIDS
 from stack.shell import podman, run
@@ -18,21 +18,31 @@ from stack.shell import podman, run
 if TYPE_CHECKING:
     from harness.stack import Stack
 
-ADDED = (*ADDITIONS["embedded"].services, *WITH_RECEIVER.services)
+ADDED = (*ADDITIONS["embedded"].services, *WITH_RECEIVER.services, *WITH_SFTP.services)
 SERVICES = (*ALWAYS, *ADDED)
 LASTING = [service for service in SERVICES if service not in ONE_SHOT]
 # The importer empties folders that belong to whoever dropped them; the shipper reads what Podman keeps for root.
-CAPABILITIES = {"importer": {"CAP_DAC_OVERRIDE": 1}, "shipper": {"CAP_DAC_OVERRIDE": 1}}
+# The door for SFTP becomes the account that logs in, in that one's folder.
+CAPABILITIES = {
+    "importer": {"CAP_DAC_OVERRIDE": 1},
+    "sftp": {"CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SYS_CHROOT": 18},
+    "shipper": {"CAP_DAC_OVERRIDE": 1},
+}
 # The group of another one, who moves what it puts there.
 GROUPS = {"receiver": "importer"}
-# Besides the backend: nginx and the receiver are doors, Keycloak and Alertmanager send mail.
+# nginx and the receiver are doors, Keycloak and Alertmanager send mail; who uploads by SFTP reaches no service.
 NETWORKS = {
-    "alertmanager": {"egress"},
-    "keycloak": {"egress"},
-    "nginx": {"frontend"},
-    "receiver": {"frontend"},
+    "alertmanager": {"backend", "egress"},
+    "keycloak": {"backend", "egress"},
+    "nginx": {"backend", "frontend"},
+    "receiver": {"backend", "frontend"},
+    "sftp": {"frontend"},
 }
-PUBLISHED = {"nginx": {"80/tcp", "443/tcp"}, "receiver": {"4242/tcp"}}
+PUBLISHED = {
+    "nginx": {"80/tcp", "443/tcp"},
+    "receiver": {"4242/tcp"},
+    "sftp": {"2022/tcp"},
+}
 WRITTEN = {
     "alertmanager": {"/var/lib/alertmanager"},
     "auditor": {"/var/lib/dicom-auditor", "/var/log/dicom-access", "/var/log/nginx-audit"},
@@ -62,6 +72,7 @@ LISTENS = {
     "prober": {9115},
     "prometheus": {9090},
     "receiver": {4242, 8080},
+    "sftp": {2022},
     "shipper": set(),
     "victorialogs": {9428},
     "victoriametrics": {8428},
@@ -139,9 +150,10 @@ def test_a_container_writes_where_it_must_and_nowhere_else(stack: Stack, service
     found = inspected(stack, service)
     mounts = {str(m["Destination"]): m["RW"] for m in found["Mounts"]}
     assert mounts or service in READS_NOTHING
-    assert {place for place, is_writable in mounts.items() if is_writable} == WRITTEN.get(
-        service, set()
-    )
+    written = {place for place, is_writable in mounts.items() if is_writable}
+    # Those who have an account have their inboxes there.
+    written = {place for place in written if not re.fullmatch(r"/srv/sftp/[^/]+/inbox", place)}
+    assert written == WRITTEN.get(service, set())
     # In memory, gone with the container; Podman adds two where the root cannot be written.
     assert found["HostConfig"]["Tmpfs"].keys() == {"/run", "/tmp", "/var/tmp"}  # noqa: S108 - of the container
     if service in LASTING:
@@ -160,9 +172,7 @@ def test_only_the_doors_are_published(stack: Stack, service: str) -> None:
 def test_a_container_is_on_the_networks_that_it_needs(stack: Stack, service: str) -> None:
     networks = inspected(stack, service)["NetworkSettings"]["Networks"]
     project = stack.podman_settings.project
-    assert {n.removeprefix(f"{project}_") for n in networks} == (
-        {"backend"} | NETWORKS.get(service, set())
-    )
+    assert {n.removeprefix(f"{project}_") for n in networks} == NETWORKS.get(service, {"backend"})
     if service in LASTING:
         # From the backend alone there is no way out of this host.
         routes = Path(f"/proc/{stack.main_process(service)}/net/route").read_text().splitlines()

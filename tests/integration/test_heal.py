@@ -12,7 +12,7 @@ from harness.phantom import ct
 from harness.stack import make
 from harness.wait import wait_until
 from stack import health
-from stack.compose import ADDITIONS, ONE_SHOT, SERVICES, WITH_RECEIVER
+from stack.compose import ADDITIONS, ONE_SHOT, SERVICES, WITH_RECEIVER, WITH_SFTP
 from stack.shell import podman
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 
-EVERY = (*SERVICES, *ADDITIONS["embedded"].services, *WITH_RECEIVER.services)
+EVERY = (
+    *SERVICES,
+    *ADDITIONS["embedded"].services,
+    *WITH_RECEIVER.services,
+    *WITH_SFTP.services,
+)
 LASTING = [service for service in EVERY if service not in ONE_SHOT]
 
 

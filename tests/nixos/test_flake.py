@@ -149,6 +149,7 @@ def test_the_shipper_knows_every_unit_and_its_service(example: Example) -> None:
         "before",
         "realm",
         "secrets",
+        "sftp",
         "shipper",
     }
     unit = example.strings("units")["dicom-shipper.service"]
@@ -433,6 +434,24 @@ def test_the_firewall_opens_the_dicom_door_where_it_is_said(example: Example) ->
     interfaces = example.get("receivers", "encrypted", "firewall", "interfaces")
     assert isinstance(interfaces, dict)
     assert interfaces["enp4s0"]["allowedTCPPorts"] == [11112]
+
+
+def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Example) -> None:
+    assert "dicom-sftp.service" not in example.strings("units")
+    assert example.get("doors", "complaints") == []
+    assert example.get("doors", "firewall") == [80, 443, 2022]
+    unit = str(example.get("doors", "sftp"))
+    (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    assert re.search(r"/bin/sshd -D -e -f /etc/sftp/sshd_config -p 2022$", started)
+    lines = unit.splitlines()
+    assert "NoNewPrivileges=true" in lines
+    assert [line for line in lines if line.startswith("CapabilityBoundingSet=")] == [
+        f"CapabilityBoundingSet=CAP_{name}"
+        for name in ("NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT")
+    ]
+    assert "BindReadOnlyPaths=/srv/dicom-stack/secrets/accounts:/etc/accounts" in lines
+    assert "/secrets/sftp.sftp_host_key:/run/secrets/sftp_host_key" in unit
+    assert "InaccessiblePaths=-/run/nscd" in lines
 
 
 def test_a_certificate_comes_by_acme_or_from_the_operator(example: Example) -> None:

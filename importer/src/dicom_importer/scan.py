@@ -13,7 +13,7 @@ from dicom_importer.files import Seen
 
 CLINIC = re.compile(r"(?=.{1,32}\Z)[a-z0-9](-?[a-z0-9])*\Z", re.ASCII)
 # Names that a copy in progress bears; a file renamed to another name is taken.
-_PASSING_SUFFIXES = (".part", ".tmp", ".crdownload")
+_PASSING_SUFFIXES = (".part", ".filepart", ".tmp", ".crdownload")
 # Where zip files are unpacked, in the first level of an inbox, until what they hold is shown; and
 # the end of the folder's name that it is shown under.
 UNPACKING, UNPACKED = ".dicom-importer-unpacking", ".unpacked"

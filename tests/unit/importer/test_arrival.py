@@ -61,7 +61,9 @@ def test_a_folder_swapped_for_a_symlink_is_not_followed(tmp_path: Path) -> None:
         files.open_file(Place(tmp_path, "clinic-a/export/key"))
 
 
-@pytest.mark.parametrize("name", ["a.part", "a.TMP", "a.crdownload", "~$a.dcm", "b.dcm.Part"])
+@pytest.mark.parametrize(
+    "name", ["a.part", "a.TMP", "a.crdownload", "a.dcm.filepart", "~$a.dcm", "b.dcm.Part"]
+)
 def test_a_file_is_left_alone_while_it_bears_a_passing_name(tmp_path: Path, name: str) -> None:
     (tmp_path / "clinic-a").mkdir()
     file = tmp_path / "clinic-a" / name

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 
-EVERYTHING = (*compose.ADDITIONS.values(), compose.WITH_BACKUP, compose.WITH_RECEIVER)
+EVERYTHING = (
+    *compose.ADDITIONS.values(),
+    compose.WITH_BACKUP,
+    compose.WITH_RECEIVER,
+    compose.WITH_SFTP,
+)
 
 
 def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, object]]:
@@ -45,6 +50,7 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
         *("", "OBSERVABILITY=", "OBSERVABILITY=grafana", "BACKUP_TARGET=s3:https://nas/stack"),
         "DICOM_PORT=11112",
         "INBOX_PAGE=yes",
+        "SFTP_PORT=2022",
     ]
 )
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
@@ -98,7 +104,7 @@ def test_each_service_says_its_words_into_a_file_of_its_own(settings: Settings) 
 
 def test_every_secret_that_compose_mounts_is_made(settings: Settings) -> None:
     made = {p.name for p in (settings.data_dir / "secrets").iterdir()}
-    made -= {"values.json", *GIVEN_BY_OPERATOR}
+    made -= {"accounts", "values.json", *GIVEN_BY_OPERATOR}
     assert merged("secrets").keys() == made
     assert {f"{s}.{form[0]}" for readers in READERS.values() for s, form in readers.items()} == made
 
@@ -107,7 +113,7 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     for service in compose.added(settings).services:
         folder = (settings.data_dir / service).stat()
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
-    absent = {"backup", "loki", "grafana", "receiver", "shipper", "victorialogs"} - set(
+    absent = {"backup", "loki", "grafana", "receiver", "sftp", "shipper", "victorialogs"} - set(
         compose.services(settings)
     )
     assert not [name for name in absent if (settings.data_dir / name).exists()]
@@ -127,6 +133,7 @@ def test_what_was_written_for_a_service_to_read_counts_as_input_and_its_data_doe
                 "metrics",
                 "postgresql",
                 "prometheus",
+                "secrets/accounts",
             ),
             *("receiver", "tls/nginx", "tls/receiver"),
         )

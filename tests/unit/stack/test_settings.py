@@ -42,6 +42,8 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("PUBLIC_URL=https://x/", "PUBLIC_URL"),
         ("HTTPS_PORT=0", "HTTPS_PORT"),
         ("HTTP_PORT=a", "HTTP_PORT"),
+        ("SFTP_PORT=ssh", "SFTP_PORT"),
+        ("SFTP_ADDRESS=nas", "SFTP_ADDRESS"),
         ("COOLDOWN_S=0", "COOLDOWN_S"),
         ("DATA_DIR=relative", "DATA_DIR"),
         ("PROJECT=A b", "PROJECT"),

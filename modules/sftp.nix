@@ -1,0 +1,120 @@
+# The door for uploads by SFTP, over podman/sftp/sshd_config: a sshd of its own, which knows no user of the host.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}: let
+  inherit (lib) concatMapStringsSep fileset genAttrs getExe getExe' mkIf;
+  cfg = config.services.dicom-stack;
+  door = cfg.doors.sftp;
+  wanted = cfg.enable && door.enable;
+  folder = "${cfg.dataDir}/secrets/accounts";
+  shell = getExe' pkgs.shadow "nologin";
+  # Where each account's inbox is shown, beneath a folder that is root's.
+  roots = "/run/dicom-sftp";
+  # Who has an account, from the same code that says so in the Podman form.
+  sources = fileset.toSource {
+    root = ../podman;
+    fileset = fileset.unions [../podman/stack/__init__.py ../podman/stack/accounts.py ../podman/stack/credentials.py];
+  };
+  accounts = pkgs.writeShellApplication {
+    name = "dicom-sftp-accounts";
+    runtimeInputs = [pkgs.openssl pkgs.python3];
+    text = ''
+      export PYTHONPATH=${sources}
+      exec python3 -B -m stack.accounts --shell ${shell} ${folder} "$@"
+    '';
+  };
+  # Shows those who have an account their inboxes, and nobody else; a running sshd sees it at once.
+  show = pkgs.writeShellApplication {
+    name = "dicom-sftp-show";
+    runtimeInputs = [pkgs.coreutils pkgs.util-linux];
+    text = ''
+      hide() {
+        # Who still uploads keeps it until the end of that.
+        umount --lazy "$1/inbox"
+        # Never what is in it: only folders that are empty go.
+        rmdir "$1/inbox" "$1"
+      }
+      mkdir -p ${roots}
+      for root in ${roots}/*; do
+        [[ -d $root/inbox ]] || continue
+        # A clinic that was closed has an account and no inbox.
+        [[ ''${1:-} == none || ! -e ${folder}/keys/''${root##*/} || ! -d ${cfg.dataDir}/files/inbox/''${root##*/} ]] || continue
+        hide "$root"
+      done
+      [[ ''${1:-} != none ]] || exit 0
+      for keys in ${folder}/keys/*; do
+        clinic=''${keys##*/}
+        inbox=${cfg.dataDir}/files/inbox/$clinic
+        [[ -d $inbox ]] || continue
+        mkdir -p "${roots}/$clinic/inbox"
+        mountpoint -q "${roots}/$clinic/inbox" || mount --bind "$inbox" "${roots}/$clinic/inbox"
+      done
+    '';
+  };
+  # What the server finds as /etc: its accounts under the names of those of the host.
+  etc = pkgs.runCommand "dicom-sftp-etc" {} ''
+    mkdir -p $out/accounts $out/sftp
+    ${concatMapStringsSep "\n" (name: "ln -s accounts/${name} $out/${name}") ["group" "passwd" "shadow"]}
+    cp ${../podman/sftp/sshd_config} $out/sftp/sshd_config
+  '';
+in {
+  options.services.dicom-stack.sftpAccounts = lib.mkOption {
+    internal = true;
+    type = lib.types.lines;
+    default = "";
+    description = "The operator's command for accounts, told its words.";
+  };
+
+  config = mkIf wanted {
+    networking.firewall =
+      if cfg.interfaces == []
+      then {allowedTCPPorts = [door.port];}
+      else {interfaces = genAttrs cfg.interfaces (_: {allowedTCPPorts = [door.port];});};
+    systemd.tmpfiles.settings.dicom-stack.${folder}.d.mode = "0755";
+
+    services.dicom-stack = {
+      hardenedUnits = ["dicom-sftp"];
+      secretReaders.sftp = {
+        user = "root";
+        units = ["dicom-sftp"];
+        files = ["sftp_host_key"];
+      };
+      sftpAccounts = ''
+        ${getExe accounts} "$@"
+        ${getExe show}
+      '';
+    };
+    systemd.services.dicom-sftp = {
+      description = "Uploads by SFTP";
+      after = ["network.target"];
+      wantedBy = ["multi-user.target"];
+      unitConfig.RequiresMountsFor = [folder "${cfg.dataDir}/files"];
+      serviceConfig = {
+        ExecStartPre = [
+          "+${getExe accounts} ensure"
+          "+${getExe show}"
+        ];
+        ExecStart = "${getExe' pkgs.openssh "sshd"} -D -e -f /etc/sftp/sshd_config -p ${toString door.port}";
+        ExecStopPost = "+${getExe show} none";
+        # It becomes the user of the account that logs in, in that one's folder; and the port may be below 1024.
+        CapabilityBoundingSet = ["CAP_NET_BIND_SERVICE" "CAP_SETGID" "CAP_SETUID" "CAP_SYS_CHROOT"];
+        # These are wanted of the host's files and users, which a user namespace would not show as such.
+        PrivateUsers = false;
+        # Who uploads is elsewhere.
+        IPAddressDeny = "";
+        # To become another user, to change into a folder, and to take what it does not need from a child.
+        SystemCallFilter = ["@system-service" "~@privileged" "@setuid" "@resources" "chroot"];
+        BindPaths = ["${roots}:/srv/sftp"];
+        BindReadOnlyPaths = ["${etc}:/etc" "${folder}:/etc/accounts"];
+        # Who asks for a user shall find those of the accounts, and not be answered by the host.
+        InaccessiblePaths = ["-/run/nscd"];
+        MemoryMax = "128M";
+        ReadWritePaths = ["/srv/sftp"];
+        Restart = "always";
+      };
+    };
+  };
+}
