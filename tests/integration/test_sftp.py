@@ -354,5 +354,6 @@ def test_an_address_that_guesses_is_shut_out_for_a_while_and_others_are_not(
     guessing = [f"right={right.password} where={PASSWORD}@{address}", GUESSING]
     done = attempt(words, stdin="\n".join(guessing), timeout_s=90)
     assert done.stdout.split() == ["welcome", "refused"], done.stderr
-    assert "Not allowed at this time" in done.stderr
+    dropped = r"drop connection .* penalty: failed authentication"
+    assert re.search(dropped, stack.logs("sftp", 10_000)), stack.logs("sftp")
     assert right.upload("pwd").returncode == 0

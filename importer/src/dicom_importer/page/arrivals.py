@@ -89,7 +89,7 @@ class Group:
             "due_s": waiting.due_s,
             "cause": waiting.cause,
             "studies": list(self.studies) if reads else [],
-            "failures": [_told(one) for one in self.failures.values()],
+            "failures": [_told(one, is_made_up=by != "inbox") for one in self.failures.values()],
         }
 
 
@@ -110,15 +110,17 @@ def _named(submission: str, path: str) -> tuple[str, str]:
     return "inbox", shown(submission)
 
 
-def _told(one: Failure) -> dict[str, object]:
+def _told(one: Failure, *, is_made_up: bool) -> dict[str, object]:
     reason = REASONS[one.reason]
+    # The name that a door gave is nobody's to look for.
+    names = [path.partition("/")[2] if is_made_up else path for path in one.paths[:_EXAMPLES]]
     return {
         "reason": one.reason,
         "found": reason.found,
         "advice": reason.advice,
         "detail": one.detail,
         "files": len(one.paths),
-        "examples": [shown(path) for path in one.paths[:_EXAMPLES]],
+        "examples": [shown(name) for name in names],
         "can_retry": one.reason not in LASTING,
     }
 
