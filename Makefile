@@ -9,11 +9,11 @@ WHO ?= $(or $(SUDO_USER),$(shell id -un))
 PERSON = $(if $(filter command line,$(origin USER)),$(USER))
 
 export PYTHONPATH := $(CURDIR)/podman
-export F
+export F REASON
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit move export correct merge replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,31 @@ import-archive: ## years of old studies, beside daily work; safe to stop and rep
 
 replace: ## let a corrected export in failed/ take the place of what is archived: make replace F=…
 	@$(STACK) importer replace --by '$(WHO)' "$$F"
+
+# Only what is given to make itself: the environment may have a NAME of its own.
+given = $(if $(filter command line,$(origin $(1))),"$(1)=$$$(1)")
+PATIENT = $(strip $(foreach key,PATIENT_ID NAME BIRTH_DATE SEX,$(call given,$(key))))
+# What is said of a patient goes by a pipe: others on the host see what is in argv.
+say-to = $(if $(strip $(1)),printf '%s\n' $(1) |)
+ORDER = --by '$(WHO)' --reason "$$REASON"
+
+delete: ## delete a study for good, after saying what goes: make delete STUDY=1.2.… [SERIES=1.2.…] REASON="…" YES=1
+	@$(STACK) importer delete --study '$(STUDY)' $(if $(SERIES),--series '$(SERIES)') $(ORDER) $(if $(YES),--yes)
+
+readmit: ## let what was deleted be imported again: make readmit STUDY=1.2.… REASON="…"
+	@$(STACK) importer readmit --study '$(STUDY)' $(ORDER)
+
+move: ## let a study belong to another clinic: make move STUDY=1.2.… TO=clinic-b REASON="…"
+	@$(STACK) importer move --study '$(STUDY)' --to '$(TO)' $(ORDER)
+
+export: ## a study as a zip file with DICOMDIR: make export STUDY=1.2.… TO=folder/file.zip REASON="…"
+	@podman/export.sh "$(TO)" $(STACK) importer export --study '$(STUDY)' $(ORDER)
+
+correct: ## correct a study's patient: make correct STUDY=1.2.… PATIENT_ID=… [NAME=…] [BIRTH_DATE=…] [SEX=…] REASON="…"
+	@$(call say-to,$(PATIENT)) $(STACK) importer correct --study '$(STUDY)' $(ORDER)
+
+merge: ## let one patient's studies be another's: make merge CLINIC=clinic-a FROM=… TO=… REASON="…"
+	@$(call say-to,$(call given,FROM) $(call given,TO)) $(STACK) importer merge --clinic '$(CLINIC)' $(ORDER)
 
 replay: ## offer originals again to an archive that lost something: make replay SINCE=2026-11-24 [CLINIC=clinic-a]
 	@$(STACK) importer replay --since '$(SINCE)' --clinic '$(CLINIC)' --by '$(WHO)'

@@ -15,6 +15,13 @@
     ++ optional cfg.doors.dicom.enable "dicom-receiver"
     ++ optional cfg.doors.sftp.enable "dicom-sftp"
     ++ optional backedUp "dicom-backup-metrics";
+  # As podman/stack/deleted.py says it.
+  heldBy =
+    if !backedUp
+    then "Nothing is backed up here: no backup holds it."
+    else if cfg.backup.prune
+    then "Backups at ${cfg.backup.target} hold it, with the dumps of the databases, for up to ${toString cfg.backup.keep.monthly} months: they keep all of two days, then ${toString cfg.backup.keep.daily} daily, ${toString cfg.backup.keep.weekly} weekly and ${toString cfg.backup.keep.monthly} monthly ones (backup.keep)."
+    else "Backups at ${cfg.backup.target} hold it, with the dumps of the databases, until they are removed there: backup.prune is false.";
   restore = import ./restore.nix {inherit config lib pkgs;};
   databases = import ./databases.nix {inherit config lib pkgs;};
   # A command runs with the same settings, user and secrets as the unit that it belongs to.
@@ -131,7 +138,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | delete --study UID [--series UID] --reason TEXT [--yes] | readmit --study UID --reason TEXT | move --study UID --to CLINIC --reason TEXT | export --study UID --to FILE --reason TEXT | correct --study UID --reason TEXT <VALUES | merge --clinic ID --reason TEXT <IDS | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -264,6 +271,36 @@ in {
             [[ $# -eq 3 ]] || usage
             exec ${getExe pkgs.python3} -BI ${../podman/stack/old_studies.py} --source "$2" --clinic "$3" --files "$files" \
               --kept ${escapeShellArg "${cfg.dataDir}/imports"} --owner "$(id -u dicom-importer)"
+            ;;
+          delete | readmit | move | correct | merge)
+            # correct and merge are told of patients on their input: others see what is in argv.
+            importer "$1" --by "''${SUDO_USER:-$(id -un)}" "''${@:2}"
+            if [[ $1 == delete ]]; then
+              echo ${escapeShellArg heldBy}
+            fi
+            ;;
+          export)
+            target=
+            options=()
+            previous=
+            for word in "''${@:2}"; do
+              if [[ $previous == --to ]]; then
+                target=$word
+              elif [[ $word != --to ]]; then
+                options+=("$word")
+              fi
+              previous=$word
+            done
+            if [[ -z $target || -e $target ]]; then
+              echo "Nothing was exported: ''${target:+$target is there already, }say a new file with --to" >&2
+              exit 1
+            fi
+            part=$(mktemp -- "$target.XXXXXX.part")
+            trap 'rm -f -- "$part"' EXIT
+            importer export --by "''${SUDO_USER:-$(id -un)}" "''${options[@]}" >"$part"
+            sync -- "$part"
+            mv -nT -- "$part" "$target"
+            echo "$target: $(stat --format=%s -- "$target") bytes"
             ;;
           replace | replay | verify)
             # Who did it stands in the audit.

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pydicom
-from dicomweb_client import DICOMwebClient  # type: ignore[import-not-found]  # only in the peers' image
+from dicomweb_client import DICOMwebClient
 
 url, folder, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 client = DICOMwebClient(url)

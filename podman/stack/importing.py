@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack import old_studies
+from stack import deleted, old_studies
 from stack.compose import services
 from stack.credentials import UIDS
 from stack.settings import SettingsError
@@ -22,6 +22,8 @@ NO_TARGET = (
     "nothing is backed up: set BACKUP_TARGET to a folder of another disk, or to sftp:, s3: or rest:,"
     " then make up"
 )
+# Told of a patient on their input.
+LISTENING = ("correct", "merge")
 NOT_RUN = 125  # podman's own failure, and not that of what it should run
 # By the operator's word: the service, and its program.
 PROGRAMS = {
@@ -40,11 +42,16 @@ def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     # With the keyboard, or an interruption would end the waiting here and not the work there.
     keyboard = ["-i"] if sys.stdin.isatty() else []
     terminal = ["-t", *keyboard] if sys.stdout.isatty() else []
+    if command == "importer" and words[0] in LISTENING:
+        # A terminal would echo it.
+        terminal = ["-i"]
     told = [inside(settings, word) for word in words]
     argv = ["podman", "exec", *terminal, container, program, *told]
     done = subprocess.run(argv, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell
     if done.returncode == NOT_RUN:
         raise CommandError(f"the {service} does not run (container {container}): run make up first")
+    if command == "importer" and words[0] == "delete":
+        say(deleted.backups(settings))
     return done.returncode
 
 

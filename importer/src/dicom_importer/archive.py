@@ -200,6 +200,26 @@ class Archive:
         found = _parse(answer, list) if answer else []
         return {str(one["ID"]): str(one["MainDicomTags"]["SOPInstanceUID"]) for one in found}
 
+    def series_instances(self, uid: str) -> set[str]:
+        """Return the archive's identifiers of the instances of the series of this UID."""
+        found: set[str] = set()
+        for series in self._lookup(uid, "Series"):
+            answer = self._json(f"/series/{series}")
+            found |= {*map(str, answer["Instances"])} if answer else set()
+        return found
+
+    def patient_studies(self, patient_id: str) -> list[str]:
+        """Return the archive's identifiers of the studies of about this patient ID, of any clinic."""
+        found: list[str] = []
+        for patient in self._lookup(patient_id, "Patient"):
+            answer = self._json(f"/patients/{patient}")
+            found += map(str, answer["Studies"]) if answer else ()
+        return found
+
+    def tags(self, instance: str) -> dict[str, Any]:
+        """Return an instance's attributes by keyword, in Unicode; of long values the beginning."""
+        return self._json(f"/instances/{instance}/simplified-tags") or {}
+
     @contextlib.contextmanager
     def copy(self, instance: str, spool: Path) -> Iterator[BinaryIO]:
         """Hold a nameless file with what is stored as this instance."""

@@ -11,12 +11,15 @@ from datetime import datetime
 from pathlib import Path
 
 from dicom_importer import received
+from dicom_importer.corrections import Correction
 from dicom_importer.journal import Journal
 from dicom_importer.records import Report
 from dicom_importer.scan import DELIVERED, UPLOADED
 
 IMPORT = {"code": "110107", "system": "DCM", "meaning": "Import"}
 ACCESS = {"code": "110103", "system": "DCM", "meaning": "DICOM Instances Accessed"}
+DELETED = {"code": "110105", "system": "DCM", "meaning": "DICOM Study Deleted"}
+EXPORT = {"code": "110106", "system": "DCM", "meaning": "Export"}
 _IMPORTED = {"event": IMPORT, "action": "C", "outcome": 0}
 _UPDATED = {"event": ACCESS, "action": "U", "outcome": 0}
 # As PS3.15 A.5.2.1: 0 success, 4 minor failure. What changed nothing failed nothing either.
@@ -44,6 +47,18 @@ def write_reports(
         for submission, report in journal.past.reports()
         if (report.clinic, submission) not in busy
     ]
+    return _write(journal, path, reports, now)
+
+
+def write_study(journal: Journal, path: Path, study_uid: str, now: Callable[[], datetime]) -> None:
+    """Append what was filed of a study and is not audited yet, before its rows change."""
+    reports = [each for each in journal.past.reports() if each[1].study_uid == study_uid]
+    _write(journal, path, reports, now)
+
+
+def _write(
+    journal: Journal, path: Path, reports: list[tuple[str, Report]], now: Callable[[], datetime]
+) -> int:
     if not reports:
         return 0
     records = [_reported(submission, report, now()) for submission, report in reports]
@@ -98,6 +113,57 @@ def replaced(
         old_md5=md5s[0],
         new_md5=md5s[1],
         instances=1,
+    )
+
+
+def corrected(one: Correction, images: int, files: int, time: str) -> dict[str, object]:
+    """Return the record of a study that was moved, corrected or deleted; it tells no patient."""
+    status = {"move": "moved", "correct": "corrected", "delete": "deleted"}[one.kind]
+    event = {"event": DELETED, "action": "D", "outcome": 0} if one.kind == "delete" else _UPDATED
+    more = {"to_clinic_id": one.to_clinic, "series_instance_uid": one.series_uid}
+    return _record(
+        f"{time} {status} {one.study_uid} {one.series_uid}",
+        time,
+        event,
+        {"operator": one.who},
+        clinic_id=one.clinic,
+        study_instance_uid=one.study_uid,
+        status=status,
+        reason=one.reason,
+        instances=images,
+        files=files,
+        **{key: value for key, value in more.items() if value},
+    )
+
+
+def readmitted(one: Correction, time: str) -> dict[str, object]:
+    """Return the record of a deleted study that may be imported again."""
+    return _record(
+        f"{time} readmitted {one.study_uid}",
+        time,
+        _UPDATED,
+        {"operator": one.who},
+        clinic_id=one.clinic,
+        study_instance_uid=one.study_uid,
+        status="readmitted",
+        reason=one.reason,
+    )
+
+
+def exported(
+    by: tuple[str, str], clinic: str, study_uid: str, count: int, time: str
+) -> dict[str, object]:
+    """Return the record of a study that leaves, written before its first byte does."""
+    return _record(
+        f"{time} exported {study_uid}",
+        time,
+        {"event": EXPORT, "action": "R", "outcome": 0},
+        {"operator": by[0]},
+        clinic_id=clinic,
+        study_instance_uid=study_uid,
+        status="exported",
+        reason=by[1],
+        instances=count,
     )
 
 

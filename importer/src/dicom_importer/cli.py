@@ -1,10 +1,12 @@
 """The command `dicom-importer`: the service and what an operator asks of it."""
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from dicom_importer import config
@@ -57,7 +59,21 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--again", action="store_true", help="begin anew what was cut off")
     verify.add_argument("--mb-per-s", type=float, default=0.0, metavar="N", help="read no faster")
     verify.add_argument("--json", action="store_true", help="a JSON line for each difference")
-    for command in (replace, replay, verify):
+    delete = commands.add_parser("delete", help="delete a study or series for good")
+    readmit = commands.add_parser("readmit", help="let what was deleted be imported again")
+    move = commands.add_parser("move", help="let a study belong to another clinic")
+    export = commands.add_parser("export", help="write a study's zip file to the standard output")
+    correct = commands.add_parser("correct", help="correct a study's patient, told on the input")
+    merge = commands.add_parser("merge", help="let one patient's studies be another's")
+    delete.add_argument("--series", type=_uid, metavar="UID", help="only this series")
+    delete.add_argument("--yes", action="store_true", help="delete it, and not only say what goes")
+    move.add_argument("--to", required=True, metavar="CLINIC")
+    merge.add_argument("--clinic", required=True)
+    for command in (delete, readmit, move, export, correct, merge):
+        command.add_argument("--reason", required=True, type=_reason, help="why, for audit")
+        if command is not merge:
+            command.add_argument("--study", required=True, type=_uid, metavar="UID")
+    for command in (replace, replay, verify, delete, readmit, move, export, correct, merge):
         needed = command is not verify
         command.add_argument("--by", required=needed, metavar="NAME", help="who does it, for audit")
     commands.add_parser("realm", help="reconcile the identity provider's realm", add_help=False)
@@ -143,6 +159,81 @@ def _verify(settings: Config, arguments: argparse.Namespace) -> int:
     return verify.verify(settings, wanted, screen, _now)
 
 
+def _carry(
+    settings: Config, arguments: argparse.Namespace, work: Callable[..., None], **what: object
+) -> int:
+    from dicom_importer import order  # noqa: PLC0415
+
+    # What is told of an export goes beside it.
+    say = _say_beside if arguments.command == "export" else _say
+    made = order.Order(arguments.by, arguments.reason, say, _now)
+    return order.carry(settings, say, partial(work, order=made, **what))
+
+
+def _delete(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer.delete import delete  # noqa: PLC0415
+
+    which = arguments.study, arguments.series or ""
+    return _carry(settings, arguments, delete, which=which, sure=arguments.yes)
+
+
+def _readmit(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer.delete import readmit  # noqa: PLC0415
+
+    return _carry(settings, arguments, readmit, study_uid=arguments.study)
+
+
+def _move(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer.correct import move  # noqa: PLC0415
+
+    return _carry(settings, arguments, move, study_uid=arguments.study, to=arguments.to)
+
+
+def _export(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer.export import export  # noqa: PLC0415
+
+    return _carry(settings, arguments, export, study_uid=arguments.study, out=sys.stdout.buffer)
+
+
+def _correct(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import corrections  # noqa: PLC0415
+    from dicom_importer.correct import correct  # noqa: PLC0415
+
+    try:
+        patient = corrections.values(_input())
+    except corrections.BadValueError as error:
+        raise config.ConfigError(error) from None
+    return _carry(settings, arguments, correct, study_uid=arguments.study, patient=patient)
+
+
+def _merge(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer.correct import merge  # noqa: PLC0415
+
+    given = dict(line.split("=", 1) for line in _input() if "=" in line)
+    ids = given.get("FROM", "").strip(), given.get("TO", "").strip()
+    if not all(ids) or ids[0] == ids[1]:
+        raise config.ConfigError("merge needs FROM=… and TO=…, two patient IDs, on its input")
+    return _carry(settings, arguments, merge, clinic=arguments.clinic, ids=ids)
+
+
+def _input() -> list[str]:
+    """Read the standard input, where patients' data comes: what is in argv, others on the host see."""
+    return sys.stdin.buffer.read(_INPUT_BYTES).decode(errors="strict").splitlines()
+
+
+def _uid(text: str) -> str:
+    if not re.fullmatch(r"[0-9.]{1,64}", text):
+        raise argparse.ArgumentTypeError("it is no UID")
+    return text
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why: it stands in the audit")
+    return " ".join(text.split())
+
+
+_INPUT_BYTES = 1 << 16
 _COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
     "run": _run,
     "status": _status,
@@ -152,6 +243,12 @@ _COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
     "replace": _replace,
     "replay": _replay,
     "verify": _verify,
+    "delete": _delete,
+    "readmit": _readmit,
+    "move": _move,
+    "export": _export,
+    "correct": _correct,
+    "merge": _merge,
 }
 
 
@@ -159,6 +256,10 @@ def _say(text: str) -> None:
     # A file's name may be no text: what cannot be shown is shown as an escape.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     sys.stdout.flush()
+
+
+def _say_beside(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _progress(text: str) -> None:

@@ -8,27 +8,34 @@ from typing import BinaryIO
 from pydicom.filereader import read_sequence
 
 from dicom_importer.coerce import MODIFYING_SYSTEM, Body, Splice
-from dicom_importer.header import GROUP_8, GROUP_400, INSTITUTION, ORIGINAL, Header
+from dicom_importer.header import GROUP_8, GROUP_10, GROUP_400, INSTITUTION, ORIGINAL, Header
 from dicom_importer.reasons import Rejected
 from dicom_importer.walk import UNDEFINED
 
 MAX_ITEMS_BYTES = 1 << 20
 
 
-def same(ours: BinaryIO, our_header: Header, theirs: BinaryIO, their_header: Header) -> bool:
-    """Compare two files' data sets; both are read in chunks."""
+def same(
+    ours: BinaryIO,
+    our_header: Header,
+    theirs: BinaryIO,
+    their_header: Header,
+    corrected: frozenset[int] = frozenset(),
+) -> bool:
+    """Compare two files' data sets, but for what was corrected; both are read in chunks."""
     return (
         our_header.transfer_syntax == their_header.transfer_syntax
-        and _digest(ours, our_header) == _digest(theirs, their_header)
+        and _digest(ours, our_header, corrected) == _digest(theirs, their_header, corrected)
         and _foreign_items(ours, our_header) == _foreign_items(theirs, their_header)
     )
 
 
-def _digest(file: BinaryIO, header: Header) -> bytes:
-    """Digest the data set without what coercion touches."""
+def _digest(file: BinaryIO, header: Header, corrected: frozenset[int]) -> bytes:
+    """Digest the data set without what coercion and corrections touch."""
+    lengths = {GROUP_10} if corrected else frozenset()
     spans = sorted(
         (header.spans[tag].start, header.spans[tag].end)
-        for tag in (GROUP_8, INSTITUTION, GROUP_400, ORIGINAL)
+        for tag in {GROUP_8, INSTITUTION, GROUP_400, ORIGINAL, *corrected, *lengths}
         if tag in header.spans
     )
     cuts = tuple(Splice(start, end - start, b"") for start, end in spans)

@@ -5,10 +5,12 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from dicom_importer import delays, files, places, room, scan
 from dicom_importer.config import Config
+from dicom_importer.corrections import Correction
 from dicom_importer.files import Place, Seen
 from dicom_importer.filing import Folders
 from dicom_importer.journal import JOURNAL, Journal
@@ -54,7 +56,9 @@ def _elsewhere(desk: _Desk, place: Place) -> Iterator[str]:
         yield from _filed(desk, row)
     here = files.look(place)
     if not rows and here is None:
-        yield "No file is there, and the importer has put none there."
+        yield from _went(desk, place) or ["No file is there, and the importer has put none there."]
+    elif not rows and (gone := _went(desk, place)):
+        yield from gone
     elif not rows:
         yield "There is no record of it: the importer did not put it there, or lost its journal."
         if reason := places.reason_beside(place) if failed else "":
@@ -105,6 +109,23 @@ def _in_inbox(desk: _Desk, place: Place, after: int = 0) -> Iterator[str]:
         yield from _missing(desk, place, rows)
 
 
+def _went(desk: _Desk, place: Place) -> list[str]:
+    """Tell what a correction did with the file that was at a place."""
+    folder = "processed" if place.root == desk.folders.processed else "failed"
+    folder = "inbox" if place.root == desk.folders.inbox else folder
+    return [_told(one) for one in desk.journal.past.whither(folder, place.path)]
+
+
+def _told(one: Correction) -> str:
+    """Say what was done with a study, without the patient."""
+    time = datetime.strptime(one.at, "%Y%m%d%H%M%S.%f%z")
+    done = {"delete": "deleted", "move": f"moved to {one.to_clinic}", "correct": "corrected"}
+    part = f"Series {one.series_uid} of study" if one.series_uid else "Study"
+    again = "; it may be imported again" if one.lifted else ""
+    by = f"by {one.who} on {time:%Y-%m-%dT%H:%M:%SZ}: {one.reason}"
+    return f"{part} {one.study_uid} was {done[one.kind]} {by}{again}."
+
+
 def _missing(desk: _Desk, place: Place, rows: list[Row]) -> Iterator[str]:
     """Tell why no file is at a place of the inbox."""
     if os.path.lexists(place.root / place.path):
@@ -115,7 +136,7 @@ def _missing(desk: _Desk, place: Place, rows: list[Row]) -> Iterator[str]:
     elif rows and rows[-1].state == "filing":
         yield "It is being moved out of the inbox right now."
     elif not rows:
-        yield "No file is there, and none of this name was imported."
+        yield from _went(desk, place) or ["No file is there, and none of this name was imported."]
 
 
 def _waiting(desk: _Desk, place: Place, here: Seen, rows: list[Row]) -> Iterator[str]:
@@ -185,6 +206,8 @@ def _filed(desk: _Desk, row: Row) -> Iterator[str]:
         yield f"  {verdict.detail}"
     if row.identity.study_uid:
         yield f"  study {row.identity.study_uid}, image {row.identity.sop_uid}"
+    for one in desk.journal.past.corrections(row.identity.study_uid):
+        yield f"  {_told(one)}"
     if not verdict.reason:
         same = desk.journal.past.imported(row.arrival.clinic, row.identity.study_uid)
         for other in same:

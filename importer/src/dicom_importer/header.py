@@ -28,9 +28,12 @@ from dicom_importer.walk import Span, top_level
 
 GROUP_8, CHARSET, SOP_CLASS, SOP = 0x00080000, 0x00080005, 0x00080016, 0x00080018
 INSTITUTION, PATIENT, STUDY, SERIES = 0x00080080, 0x00100020, 0x0020000D, 0x0020000E
+GROUP_10, NAME, BIRTH_DATE, SEX = 0x00100000, 0x00100010, 0x00100030, 0x00100040
 GROUP_400, ORIGINAL = 0x04000000, 0x04000561
 _WANTED = (CHARSET, SOP_CLASS, SOP, INSTITUTION, PATIENT, STUDY, SERIES)
-_LOCATED = (GROUP_8, INSTITUTION, GROUP_400, ORIGINAL)
+# What coercion and corrections set, in the order of their tags.
+_SET = (INSTITUTION, NAME, PATIENT, BIRTH_DATE, SEX, ORIGINAL)
+_LOCATED = (GROUP_8, GROUP_10, GROUP_400, *_SET)
 MAX_VALUE_BYTES = 1 << 15
 MEDIA_CLASS, MEDIA_DIRECTORY, TRANSFER_SYNTAX = 0x00020002, "1.2.840.10008.1.3.10", 0x00020010
 MEDIA_SOP = 0x00020003
@@ -55,8 +58,8 @@ class Header:
     dataset_start: int
     institution: bytes
     spans: dict[int, Span]
-    institution_place: int
-    original_place: int
+    places: dict[int, int]
+    charset: str
     patient_id: str
     sop_class_uid: str
     sop_uid: str
@@ -140,13 +143,13 @@ def read(file: BinaryIO, size_bytes: int, meta: Meta) -> Header:
     values: dict[int, bytes] = {}
     spans: dict[int, Span] = {}
     places: dict[int, int] = {}
+    ahead = [*_SET]
     end = meta.dataset_start
     for span in top_level(file, size_bytes, implicit=implicit, little=little):
         if span.tag >> 16 == 4:  # directory records, in a DICOMDIR without meta header
             raise Rejected("dicomdir")
-        for located in (INSTITUTION, ORIGINAL):
-            if span.tag > located:
-                places.setdefault(located, span.start)
+        while ahead and span.tag > ahead[0]:
+            places[ahead.pop(0)] = span.start
         if span.tag in _LOCATED:
             spans[span.tag] = span
         end = span.end
@@ -155,8 +158,7 @@ def read(file: BinaryIO, size_bytes: int, meta: Meta) -> Header:
                 # What we put in would be read as another reader goes on from here.
                 raise Rejected("malformed", f"the encoding changes before byte {span.start}")
             values[span.tag] = _value(file, span)
-    for located in (INSTITUTION, ORIGINAL):
-        places.setdefault(located, end)
+    places |= dict.fromkeys(ahead, end)
     header = _header(meta, _Found(values, spans, places), implicit=implicit, little=little)
     if meta.dataset_start == 0:
         header = replace(header, missing_lead=_meta_header(header))
@@ -192,7 +194,8 @@ def _header(meta: Meta, found: _Found, *, implicit: bool, little: bool) -> Heade
             raise Rejected("missing_attribute", f"{_NAMES[tag]} is missing")
         if not _UID.fullmatch(uid):
             raise Rejected("invalid_uid", f"{_NAMES[tag]} is {uid[:80]!r}")
-    patient = _decode(values.get(PATIENT, b""), _text(values.get(CHARSET)))
+    charset = _text(values.get(CHARSET))
+    patient = _decode(values.get(PATIENT, b""), charset)
     return Header(
         meta.transfer_syntax,
         implicit,
@@ -202,8 +205,8 @@ def _header(meta: Meta, found: _Found, *, implicit: bool, little: bool) -> Heade
         meta.dataset_start,
         values.get(INSTITUTION, b""),
         found.spans,
-        found.places[INSTITUTION],
-        found.places[ORIGINAL],
+        found.places,
+        charset,
         patient.strip("\0 "),
         *(uids[tag] for tag in (SOP_CLASS, SOP, STUDY, SERIES)),
     )

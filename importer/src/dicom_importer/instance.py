@@ -4,14 +4,15 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dicom_importer import coerce, deflate, header
+from dicom_importer import coerce, corrections, deflate, header
 from dicom_importer.archive import identifier
-from dicom_importer.coerce import Body
+from dicom_importer.coerce import Body, Step
+from dicom_importer.corrections import Correction
 from dicom_importer.header import Header
 from dicom_importer.reasons import Busy, Rejected
 from dicom_importer.records import Identity
@@ -19,14 +20,19 @@ from dicom_importer.records import Identity
 INFLATED = 4
 
 
+def _none(_: str) -> tuple[Correction, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where working files go, and the size of an instance that the archive takes."""
+    """Where working files go, the size of an instance that the archive takes, what corrects a study."""
 
     spool: Path
     instance_bytes: int
     # Each may fill the spool with as much: who comes when all are taken comes again.
     inflating: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(INFLATED))
+    corrections: Callable[[str], tuple[Correction, ...]] = _none
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is sent: a body over a source, which is the original unless it was deflated anew."""
+    """What is sent: a body over a source, which is the original unless it was deflated anew.
+
+    The header bears the corrected patient.
+    """
 
     opened: Opened
     body: Body
     source: BinaryIO
     original: BinaryIO
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def md5(self) -> str:
@@ -89,17 +99,43 @@ def opened(file: BinaryIO, limits: Limits) -> Iterator[Opened]:
 
 @contextlib.contextmanager
 def prepared(file: BinaryIO, clinic: str, time: str, limits: Limits) -> Iterator[Prepared]:
-    """Read and coerce a file; raises Failure."""
+    """Read, coerce and correct a file; raises Failure."""
     with opened(file, limits) as found:
-        head, plain = found.header, found.plain
-        body = coerce.coerce(head, plain.fileno(), size(plain), clinic, time)
-        if not found.deflated:
-            yield Prepared(found, body, file, file)
-        elif not body.splices:
-            yield Prepared(found, Body(size(file), ()), file, file)
-        else:
-            with deflate.deflated(body, plain, head.dataset_start, limits.spool) as out:
-                yield Prepared(found, Body(size(out), ()), out, file)
+        rules = limits.corrections(found.header.study_uid)
+        with _made(found, file, corrections.steps(clinic, time, rules), limits) as ready:
+            yield replace(ready, opened=_of_patient(found, rules), corrections=rules)
+
+
+@contextlib.contextmanager
+def corrected(file: BinaryIO, one: Correction, limits: Limits) -> Iterator[Prepared]:
+    """Read what the archive holds and correct it once more; raises Failure."""
+    with (
+        opened(file, limits) as found,
+        _made(found, file, [corrections.step(one, one.at)], limits) as ready,
+    ):
+        yield replace(ready, opened=_of_patient(found, (one,)), corrections=(one,))
+
+
+def _of_patient(found: Opened, rules: Sequence[Correction]) -> Opened:
+    patient = corrections.patient_id(rules)
+    if patient is None:
+        return found
+    return replace(found, header=replace(found.header, patient_id=patient))
+
+
+@contextlib.contextmanager
+def _made(
+    found: Opened, file: BinaryIO, steps: Sequence[Step], limits: Limits
+) -> Iterator[Prepared]:
+    head, plain = found.header, found.plain
+    body = coerce.apply(head, plain.fileno(), size(plain), steps)
+    if not found.deflated:
+        yield Prepared(found, body, file, file)
+    elif not body.splices:
+        yield Prepared(found, Body(size(file), ()), file, file)
+    else:
+        with deflate.deflated(body, plain, head.dataset_start, limits.spool) as out:
+            yield Prepared(found, Body(size(out), ()), out, file)
 
 
 def size(file: BinaryIO) -> int:

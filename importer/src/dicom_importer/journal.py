@@ -1,10 +1,12 @@
 """What the importer must not forget: one row for each file that it has begun with."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from dicom_importer import table
+from dicom_importer import past, table
+from dicom_importer.errand import Errand
 from dicom_importer.files import Arrival
 from dicom_importer.past import Past
 from dicom_importer.records import Decision, Identity, Report, Row
@@ -104,6 +106,54 @@ class Journal:
                 [("gone" if gone else "done", rowid) for rowid, gone in files],
             )
 
+    def correct(self, todo: Errand) -> None:
+        """Note a correction as the rule of its study, and what it changes of the rows; once or again."""
+        made = todo.correction
+        with self._table.transaction() as db:
+            if made.kind == "delete":
+                db.executemany("DELETE FROM file WHERE id = ?", [(one.row,) for one in todo.filed])
+                if not made.series_uid:
+                    db.execute(
+                        "DELETE FROM correction WHERE study_uid = ? AND kind <> 'delete'",
+                        (made.study_uid,),
+                    )
+            if made.kind == "move":
+                db.executemany(
+                    "UPDATE file SET clinic = ?, target = ? WHERE id = ?",
+                    [(made.to_clinic, os.fsencode(one.target), one.row) for one in todo.filed],
+                )
+            if todo.patient_key:
+                db.execute(
+                    "UPDATE file SET patient_key = ? WHERE study_uid = ? AND clinic = ?"
+                    " AND state = 'done' AND reason = ''",
+                    (todo.patient_key, made.study_uid, made.clinic),
+                )
+            patient = json.dumps(made.patient)
+            db.execute(
+                "INSERT OR REPLACE INTO correction (study_uid, at, kind, clinic, who, reason,"
+                " to_clinic, series_uid, patient) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(made.study_uid, made.at, made.kind, made.clinic, made.who, made.reason),
+                    *(made.to_clinic, made.series_uid, patient),
+                ),
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO went VALUES (?, ?, ?)",
+                [
+                    (name, made.study_uid, made.at)
+                    for one in todo.filed
+                    for name in (
+                        past.digest(one.root, one.source),
+                        past.digest("inbox", f"{made.clinic}/{one.whence}"),
+                    )
+                ],
+            )
+
+    def readmit(self, study_uid: str) -> None:
+        """Note that what was deleted of a study is no longer refused."""
+        with self._table.transaction() as db:
+            db.execute("UPDATE correction SET lifted = 1 WHERE study_uid = ?", (study_uid,))
+
     def audited(self, report: Report) -> None:
         """Note that a report was written."""
         with self._table.transaction() as db:
@@ -115,3 +165,4 @@ class Journal:
             db.execute(
                 "DELETE FROM file WHERE began_at < ? AND (state = 'gone' OR audited)", (before,)
             )
+            db.execute("DELETE FROM went WHERE at < ?", (before[:10].replace("-", ""),))

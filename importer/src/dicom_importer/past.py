@@ -1,11 +1,18 @@
 """What the journal tells of the past: what came, what was imported, what is to be audited."""
 
+import hashlib
+import json
 import os
+import sqlite3
+from typing import Any
 
+from dicom_importer.corrections import Correction
 from dicom_importer.records import Identity, Report, Row
 from dicom_importer.table import Table
 
 _IMPORTED = "study_uid <> '' AND state = 'done' AND reason = '' AND (? = '' OR clinic = ?)"
+
+_CORRECTION = "study_uid, at, kind, clinic, who, reason, to_clinic, series_uid, patient, lifted"
 
 
 class Past:
@@ -103,3 +110,72 @@ class Past:
         """Return the rows of files moved to this path."""
         # Without the second condition SQLite takes no index, which has no rows without a target.
         return self._table.select("target = ? AND target <> '' ORDER BY id", os.fsencode(target))
+
+    def corrections(self, study_uid: str) -> tuple[Correction, ...]:
+        """Return what was done with a study by hand, in its order."""
+        return self._corrections("study_uid = ? ORDER BY at", study_uid)
+
+    def whither(self, folder: str, path: str) -> tuple[Correction, ...]:
+        """Return what took a file away from a path of inbox, processed or failed."""
+        return self._corrections(
+            "(study_uid, at) IN (SELECT study_uid, at FROM went WHERE digest = ?) ORDER BY at",
+            digest(folder, path),
+        )
+
+    def _corrections(self, where: str, *values: object) -> tuple[Correction, ...]:
+        try:
+            rows = self._table.query(
+                f"SELECT {_CORRECTION} FROM correction WHERE {where}",  # noqa: S608 - our own text
+                *values,
+            )
+        except sqlite3.OperationalError:
+            # A journal that is only read may be an older importer's.
+            if self._table.query("SELECT 1 FROM sqlite_master WHERE name = 'correction'"):
+                raise
+            return ()
+        return tuple(_correction(*row) for row in rows)
+
+    def of_study(self, clinic: str, study_uid: str) -> list[Row]:
+        """Return what is done with of a study of a clinic, also what failed."""
+        return self._table.select(
+            "study_uid = ? AND clinic = ? AND state = 'done' ORDER BY id", study_uid, clinic
+        )
+
+    def zips(self, clinic: str, stem: str) -> list[Row]:
+        """Return the rows of zip files that were unpacked, by their path without its end."""
+        first = os.fsencode(stem) + b"."
+        rows = self._table.select(
+            "clinic = ? AND path >= ? AND path < ? AND status = 'kept' AND state = 'done'",
+            *(clinic, first, first[:-1] + b"/"),
+        )
+        return [row for row in rows if row.arrival.path[len(stem) :].lower() == ".zip"]
+
+    def studies_below(self, clinic: str, folder: str) -> set[str]:
+        """Return the studies of what came into a folder of an inbox, of the rest an empty one."""
+        prefix = os.fsencode(folder)
+        rows = self._table.query(
+            "SELECT DISTINCT study_uid FROM file WHERE path >= ? AND path < ? AND clinic = ?",
+            *(prefix + b"/", prefix + b"0", clinic),
+        )
+        return {study_uid for (study_uid,) in rows}
+
+
+def _correction(*row: Any) -> Correction:  # noqa: ANN401 - as the schema says
+    study_uid, at, kind, clinic, who, reason, to_clinic, series_uid, patient, lifted = row
+    return Correction(
+        study_uid,
+        at,
+        kind,
+        clinic,
+        who,
+        reason,
+        to_clinic=to_clinic,
+        series_uid=series_uid,
+        patient=json.loads(patient),
+        lifted=bool(lifted),
+    )
+
+
+def digest(folder: str, path: str) -> str:
+    """Return what is noted of a path (`processed`, `clinic-a/…`) whose file went."""
+    return hashlib.sha256(os.fsencode(f"{folder}/{path}")).hexdigest()

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dicom_importer import files
+from dicom_importer import errand, files
 from dicom_importer.files import Arrival, Place, Seen
 
-_FOLDER, _PLAN, _LOCK = "replacement", "plan.json", "replacement.lock"
+_FOLDER, _PLAN, _LOCK = "replacement", "plan.json", errand.LOCK
 
 
 class Declined(Exception):  # noqa: N818 - nothing failed
@@ -110,12 +110,15 @@ def end(state: Path) -> None:
 
 
 def concerns(state: Path, study_uid: str) -> bool:
-    """Say whether something of this study is being replaced."""
+    """Say whether something of this study is being replaced or corrected."""
+    correction = errand.read(state)
+    if correction and correction.study_uid == study_uid:
+        return True
     return any(one.study_uid == study_uid for one in read(state))
 
 
 def latest(state: Path) -> int:
-    """Tell when a replacement last ended (ns): what is remembered of owners may be wrong since."""
+    """Tell when a replacement or correction last ended (ns): what is remembered of owners may be wrong since."""
     try:
         return (state / _LOCK).stat().st_mtime_ns
     except FileNotFoundError:

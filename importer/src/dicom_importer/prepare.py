@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import BinaryIO
 
-from dicom_importer import compare, files, instance, places, plan
+from dicom_importer import compare, corrections, files, instance, places, plan
 from dicom_importer.archive import Study
 from dicom_importer.files import Place
 from dicom_importer.instance import Prepared
@@ -130,7 +130,8 @@ def _check_other(desk: Desk, copy: BinaryIO, ready: Prepared) -> None:
     """Raise Declined unless the archive's copy is another version of the same image."""
     ours = ready.opened
     with instance.opened(copy, desk.limits) as theirs:
-        if compare.same(ours.plain, ours.header, theirs.plain, theirs.header):
+        own = corrections.overridden(ready.corrections)
+        if compare.same(ours.plain, ours.header, theirs.plain, theirs.header, own):
             raise Declined("the archive holds this very version; use retry.")
         if theirs.header.series_uid != ours.header.series_uid:
             raise Declined("the archive holds it in another series of this study.")

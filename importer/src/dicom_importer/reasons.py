@@ -77,6 +77,16 @@ REASONS = {
         "The archive holds another version of this image: same identifier, other content.",
         "If this file is the right one, ask the archive's administrator to replace the other.",
     ),
+    "deleted": Reason(
+        "This study or series was deleted from the archive on purpose.",
+        "If it should be there again, ask the archive's administrator to readmit it and then to retry"
+        " this file.",
+    ),
+    "uncorrectable": Reason(
+        "The patient of this study was corrected, and the corrected text has letters that this"
+        " file's character set lacks.",
+        "Ask the archive's administrator to correct the study again, in letters that it has.",
+    ),
     "refused_unreadable": Reason("The archive cannot read this file.", _ASK_VENDOR),
     "refused": Reason("The archive refuses to store this file, and only this one.", _ASK_VENDOR),
     "not_held": Reason(

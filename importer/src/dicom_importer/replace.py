@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from dicom_importer import places, plan, prepare, replacement, session
+from dicom_importer import errand, places, plan, prepare, replacement, session
 from dicom_importer.config import Config
 from dicom_importer.files import Place
 from dicom_importer.journal import JOURNAL, Journal
@@ -46,10 +46,13 @@ def replace(
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(session.archive(config))
         journal = stack.enter_context(contextlib.closing(Journal(config.state_dir / JOURNAL)))
+        if errand.read(config.state_dir):
+            say("A correction was begun: try again when the importer has ended it.")
+            return 1
         if not stack.enter_context(plan.held(config.state_dir)):
             say("Another replacement is under way: try again when it has ended.")
             return 1
-        limits = session.limits(config)
+        limits = session.limits(config, journal)
         desk = Desk(archive, journal, folders, limits, config.state_dir, config.audit_file)
         touched: set[str] = set()
         if left := plan.read(desk.state):

@@ -19,7 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from dicom_importer import audit, files, instance, places, plan, repair, replacement, scan, session
+from dicom_importer import (
+    audit,
+    exchange,
+    files,
+    instance,
+    places,
+    plan,
+    repair,
+    replacement,
+    scan,
+    session,
+)
 from dicom_importer.config import Config
 from dicom_importer.files import Arrival, Place
 from dicom_importer.journal import JOURNAL, Journal
@@ -84,11 +95,12 @@ def replay(
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(session.archive(config))
         journal = stack.enter_context(contextlib.closing(Journal(config.state_dir / JOURNAL)))
-        limits, folders = session.limits(config), places.folders(config)
+        limits, folders = session.limits(config, journal), places.folders(config)
         desk = Desk(archive, journal, folders, limits, config.state_dir, config.audit_file)
         try:
             with contextlib.suppress(Failure):  # then it was taken back
                 replacement.resume(desk)
+                exchange.resume(desk)
             if not stack.enter_context(plan.held(config.state_dir)):
                 say("A replacement is under way: try again when it has ended.")
                 return 1

@@ -13,6 +13,7 @@ from urllib3 import PoolManager
 from dicom_importer import (
     audit,
     delays,
+    exchange,
     explain,
     log,
     plan,
@@ -103,7 +104,7 @@ class Service:
                 monotonic,
                 functools.partial(plan.latest, config.state_dir),
             ),
-            Limits(spool, config.max_instance_bytes),
+            Limits(spool, config.max_instance_bytes, corrections=self.journal.past.corrections),
             now,
             self._alive,
             lambda: self.worker.last_success_s,
@@ -269,10 +270,12 @@ class Service:
         self.journal.prune((now - timedelta(days=JOURNAL_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def _finish_replacement(self) -> None:
-        """Finish what a killed `dicom-importer replace` left half done."""
+        """Finish what a killed `dicom-importer replace`, `move`, `correct` or `delete` left half done."""
         try:
             if replacement.resume(self._desk):
                 log.line("replacement_finished")
+            if exchange.resume(self._desk):
+                log.line("correction_finished")
         except Failure as failure:
             log.line("replacement_taken_back", reason=failure.code)
         except Unavailable as absence:

@@ -12,6 +12,7 @@ from dicom_importer.archive import Archive
 from dicom_importer.config import Config
 from dicom_importer.in_flight import InFlight
 from dicom_importer.instance import Limits
+from dicom_importer.journal import Journal
 
 
 @contextlib.contextmanager
@@ -23,10 +24,10 @@ def archive(config: Config) -> Iterator[Archive]:
         yield Archive(http, config.orthanc_url, token, InFlight(config.max_instance_bytes))
 
 
-def limits(config: Config) -> Limits:
-    """Return the service's limits, with its working space."""
+def limits(config: Config, journal: Journal) -> Limits:
+    """Return the service's limits, with its working space and what the journal corrects."""
     spool = config.state_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     # Each may have its own and the archive's version inflated.
     inflating = threading.Semaphore(2 * config.connections)
-    return Limits(spool, config.max_instance_bytes, inflating)
+    return Limits(spool, config.max_instance_bytes, inflating, journal.past.corrections)

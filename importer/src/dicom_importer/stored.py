@@ -13,7 +13,16 @@ CANNOT_UNDERSTAND = 0xC000
 _STORED = ("success", "duplicate")
 # Whose identifiers clash, or what the archive did, is said to nobody who stores.
 _NOT_ITS_CONTENT = frozenset(
-    {"other_clinic", "other_patient", "other_study", "other_version", "refused", "not_held"}
+    {
+        "deleted",
+        "other_clinic",
+        "other_patient",
+        "other_study",
+        "other_version",
+        "refused",
+        "not_held",
+        "uncorrectable",
+    }
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_importer import compare
+from dicom_importer import compare, corrections
 from dicom_importer.archive import Archive
 from dicom_importer.claims import Claims
 from dicom_importer.delays import Delays
@@ -68,7 +68,8 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
     """
     arrival, row, found = attempt.arrival, attempt.row, ready.opened
     context.claims.claim(arrival, found.identity)
-    _stand_back(found.header.study_uid, context)
+    _stand_back(ready, context)
+    corrections.check(ready.corrections, found.header, arrival.clinic)
     yield Own(lambda: _check_owner(attempt, found, context))
     find = Find(found.header.sop_uid, sent=False)
     yield find
@@ -78,7 +79,7 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
     if held:
         compare_held(arrival.clinic, ready, held, context.archive, context.limits)
         return "success" if row else "duplicate"
-    _stand_back(found.header.study_uid, context)
+    _stand_back(ready, context)
     if row is None:
         # Whoever dropped it may have left it in the kernel's memory: a power cut would take the original
         # of what the archive holds. After a cool-down it mostly is on the disk, and this costs nothing.
@@ -98,9 +99,12 @@ def store(attempt: Attempt, ready: Prepared, context: Context) -> Flow[str]:
         raise Rejected(code, str(refusal.args[-1])) from refusal
 
 
-def _stand_back(study_uid: str, context: Context) -> None:
-    """Raise Busy while something of a study is being replaced: it seems absent for a moment."""
+def _stand_back(ready: Prepared, context: Context) -> None:
+    """Raise Busy while something of a study is exchanged, which seems absent for a moment, or since then."""
+    study_uid = ready.opened.header.study_uid
     if context.replacing(study_uid):
+        raise Busy
+    if context.limits.corrections(study_uid) != ready.corrections:
         raise Busy
 
 
@@ -167,8 +171,8 @@ def compare_held(
             archive.copy(one, limits.spool) as copy,
             opened(copy, limits) as theirs,
         ):
-            ours = ready.opened
-            if not compare.same(ours.plain, ours.header, theirs.plain, theirs.header):
+            ours, own = ready.opened, corrections.overridden(ready.corrections)
+            if not compare.same(ours.plain, ours.header, theirs.plain, theirs.header, own):
                 raise Rejected("other_version")
 
 

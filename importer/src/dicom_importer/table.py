@@ -45,6 +45,28 @@ CREATE INDEX file_study ON file (study_uid);
 CREATE INDEX file_target ON file (target) WHERE target <> '';
 CREATE INDEX file_unaudited ON file (clinic, submission) WHERE state = 'done' AND NOT audited;
 """
+# Beside the files' table, which an older importer goes on reading: it knows nothing of these.
+_CORRECTIONS = """
+CREATE TABLE IF NOT EXISTS correction (
+  study_uid TEXT NOT NULL,
+  at TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('move', 'correct', 'delete')),
+  clinic TEXT NOT NULL,
+  who TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  to_clinic TEXT NOT NULL,
+  series_uid TEXT NOT NULL,
+  -- What is set, by its operator's name, as JSON: the only patient's data of the journal.
+  patient TEXT NOT NULL,
+  lifted INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (study_uid, at, series_uid)
+) WITHOUT ROWID;
+-- Where a file of such a study was, as a digest, since a path may carry a name.
+CREATE TABLE IF NOT EXISTS went (
+  digest TEXT NOT NULL, study_uid TEXT NOT NULL, at TEXT NOT NULL,
+  PRIMARY KEY (digest, study_uid, at)
+) WITHOUT ROWID;
+"""
 _COLUMNS = (
     "id, clinic, path, size_bytes, mtime_ns, inode, state, began_at, coerced_at, patient_key,"
     " study_uid, series_uid, sop_uid, refusals, refused_at, status, reason, detail, decided_at,"
@@ -76,6 +98,7 @@ class Table:
             self._db.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
             )
+        self._db.executescript(_CORRECTIONS)
 
     def close(self) -> None:
         """Close the file."""

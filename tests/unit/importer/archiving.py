@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-
+TEXTS = ("PN", "LO", "DA", "CS")
 Reply = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 
 
@@ -49,8 +49,12 @@ class Stored:
         tags = self.tags
         return tags.StudyInstanceUID, tags.SeriesInstanceUID, tags.SOPInstanceUID
 
+    def named(self, level: int) -> str:
+        """Return the DICOM identifier at level 0 (patient) to 3 (instance)."""
+        return self.uids[level - 1] if level else str(self.tags.get("PatientID", ""))
+
     def id(self, level: int) -> str:
-        """Orthanc's identifier at level 1 (study) to 3 (instance)."""
+        """Orthanc's identifier at level 0 (patient) to 3 (instance)."""
         return identifier(str(self.tags.get("PatientID", "")), *self.uids[:level])
 
 
@@ -103,7 +107,7 @@ class ScriptedArchive:
                 return 200, json.dumps(moved).encode()
             case "GET", ["studies", identifier, "instances"]:
                 return 200, json.dumps(self.study_instances(identifier)).encode()
-            case "GET", ["studies" | "series" | "instances" as level, identifier]:
+            case "GET", ["patients" | "studies" | "series" | "instances" as level, identifier]:
                 return self.resource(level, identifier)
             case "POST", ["studies", identifier, "update-dicomweb-cache"]:
                 self.refreshed.append(identifier)
@@ -114,6 +118,8 @@ class ScriptedArchive:
                 return (200 if self.instances.pop(identifier, None) else 404), b"{}"
             case "GET", ["instances", identifier, *what] if identifier in self.instances:
                 held = self.instances[identifier]
+                if what[-1] == "simplified-tags":
+                    return 200, json.dumps(simplified(held.tags)).encode()
                 if what[-1] == "md5":
                     return (200, _md5(held.content)) if held.has_file else (404, b"")
                 return (500, b"") if held.on_disk is None else (200, held.on_disk or held.content)
@@ -159,8 +165,8 @@ class ScriptedArchive:
         found = {
             (kind, held.id(level))
             for held in self.instances.values()
-            for level, kind in ((1, "Study"), (2, "Series"), (3, "Instance"))
-            if held.uids[level - 1] == uid
+            for level, kind in ((0, "Patient"), (1, "Study"), (2, "Series"), (3, "Instance"))
+            if held.named(level) == uid
         }
         return [{"Type": kind, "ID": identifier, "Path": ""} for kind, identifier in found]
 
@@ -233,9 +239,14 @@ class ScriptedArchive:
             if held.id(1) == identifier
         ]
 
+    def below(self, identifier: str, depth: int, level: int) -> list[str]:
+        """Return what lies at a level below a resource."""
+        each = self.instances.values()
+        return sorted({held.id(level) for held in each if held.id(depth) == identifier})
+
     def resource(self, level: str, identifier: str) -> tuple[int, bytes]:
         """Describe a study, a series or an instance; the first instance gives a study's tags."""
-        depth = ("studies", "series", "instances").index(level) + 1
+        depth = ("patients", "studies", "series", "instances").index(level)
         for held in self.instances.values():
             if held.id(depth) == identifier:
                 content = {
@@ -246,6 +257,8 @@ class ScriptedArchive:
                         "InstitutionName": held.tags.InstitutionName,
                     },
                     "PatientMainDicomTags": {"PatientID": held.tags.PatientID},
+                    "Studies": self.below(identifier, depth, 1),
+                    "Instances": self.below(identifier, depth, 3),
                 }
                 return 200, json.dumps(content).encode()
         return 404, b""
@@ -260,6 +273,11 @@ def stow_answer(stored: str = "", failed: str = "", reason: int | None = None) -
     if stored or failed:
         answer["00081199" if stored else "00081198"] = {"vr": "SQ", "Value": [entry]}
     return json.dumps(answer).encode()
+
+
+def simplified(tags: Dataset) -> dict[str, str]:
+    """Return the texts of a data set by keyword."""
+    return {element.keyword: str(element.value) for element in tags if element.VR in TEXTS}
 
 
 def own_answer(status: str, identifier: str = "") -> bytes:

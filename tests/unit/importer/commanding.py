@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from unit.importer.conftest import Importer
 
 SOURCES = Path(cli.__file__).resolve().parents[1]
+# Nobody waits for the archive to forget, or for a worker that had not seen a plan.
+HASTY = "import time; time.sleep = lambda _: None\n"
 # Runs the command with one of its steps in place of which, or after which, the process is killed.
 KILLED = """
 import functools, importlib, os, signal, sys
@@ -63,7 +65,7 @@ def killed(importer: Importer, step: str, when: str, *arguments: object) -> None
     now = importer.clock.utc().isoformat()
     words = [now, step, when, *conf(importer), *map(str, arguments)]
     done = subprocess.run(
-        [sys.executable, "-B", "-c", KILLED, *words],
+        [sys.executable, "-B", "-c", HASTY + KILLED, *words],
         env=os.environ | {"PYTHONPATH": str(SOURCES)},
         check=False,
         capture_output=True,

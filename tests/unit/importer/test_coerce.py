@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import pydicom
 import pytest
-from dicom_importer import coerce, compare, deflate, header
-from dicom_importer.header import INSTITUTION, ORIGINAL
+from dicom_importer import coerce, compare, corrections, deflate, header
+from dicom_importer.corrections import Correction
+from dicom_importer.header import GROUP_10, INSTITUTION, NAME, ORIGINAL
 from dicom_importer.instance import Limits, prepared
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -223,3 +225,64 @@ def test_a_deflated_file_gets_a_clean_preamble(tmp_path: Path, cut: int) -> None
     assert result[:132] == bytes(128) + b"DICM"
     assert parse(result).InstitutionName == "clinic-a"
     assert rest(result) == rest(content)
+
+
+LATER = "20261125090000.000000+0000"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("absent", [(), ("PatientID",), ("PatientName", "PatientSex"), ("ALL",)])
+def test_a_correction_of_what_is_archived_gives_what_its_original_becomes_from_then_on(
+    file: BinaryIO, syntax: str, absent: tuple[str, ...], *, lengths: bool
+) -> None:
+    made = dataset(PatientName="A^B", PatientBirthDate="19000101", PatientSex="O")
+    for keyword in list(made.dir("Patient")) if absent == ("ALL",) else absent:
+        delattr(made, keyword)
+    original = encode(made, syntax)
+    if lengths:
+        original = with_length(file, original, syntax)
+    patient = {"PATIENT_ID": "P22", "NAME": "C^D", "BIRTH_DATE": "19010203", "SEX": "F"}
+    uid = str(made.StudyInstanceUID)
+    rules = (
+        Correction(uid, LATER, "correct", "clinic-a", "x", "y", patient=patient),
+        Correction(uid, LATER[:-6] + "1+0000", "move", "clinic-a", "x", "y", "clinic-b"),
+    )
+    archived = coerced(file, original)
+    for rule in rules:
+        archived = stepped(file, archived, [corrections.step(rule, rule.at)])
+    assert stepped(file, original, corrections.steps("clinic-b", TIME, rules)) == archived
+    found = parse(archived)
+    assert (found.PatientID, found.PatientName, found.PatientSex) == ("P22", "C^D", "F")
+    assert found.InstitutionName == "clinic-b"
+    items = [one.ModifiedAttributesSequence[0] for one in found.OriginalAttributesSequence]
+    assert [one.get("InstitutionName") for one in items] == ["St. Elsewhere", None, "clinic-a"]
+    assert items[1].PatientID == (made.get("PatientID") or "")
+    if lengths:
+        rest_of = read(file, archived)
+        (told,) = struct.unpack("<>"[syntax == SYNTAXES[2]] + "L", archived[_value_of(rest_of)])
+        ends = [span.end for tag, span in rest_of.spans.items() if tag >> 16 == 0x10]
+        assert told == max(ends) - rest_of.spans[GROUP_10].end
+
+
+def _value_of(found: header.Header) -> slice:
+    span = found.spans[GROUP_10]
+    return slice(span.value, span.end)
+
+
+def with_length(file: BinaryIO, content: bytes, syntax: str) -> bytes:
+    """Put a true length before what there is of group 10."""
+    found = read(file, content)
+    spans = [span for tag, span in found.spans.items() if tag >> 16 == 0x10]
+    start = min((one.start for one in spans), default=found.places[NAME])
+    length = max((one.end for one in spans), default=start) - start
+    order = ">" if syntax == SYNTAXES[2] else "<"
+    head = struct.pack(order + "HH", 0x10, 0)
+    head += b"UL" + struct.pack(order + "H", 4) if not found.implicit else struct.pack("<L", 4)
+    return content[:start] + head + struct.pack(order + "L", length) + content[start:]
+
+
+def stepped(file: BinaryIO, content: bytes, steps: list[coerce.Step]) -> bytes:
+    """Take steps on a file."""
+    found = read(file, content)
+    return b"".join(coerce.apply(found, file.fileno(), len(content), steps).chunks(file.fileno()))

@@ -11,6 +11,7 @@ kept of, and has files that are not listed moved aside. Killed, it goes on where
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -24,9 +25,8 @@ from pathlib import Path
 
 from clinic_access.returning import MARKER
 
-from dicom_importer import listing, places, plan, scan, session
+from dicom_importer import errand, listing, places, plan, scan, session
 from dicom_importer.config import Config
-from dicom_importer.instance import Limits
 from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.ownership import Ownership
 from dicom_importer.reasons import Unavailable
@@ -149,6 +149,8 @@ def _desk(
         raise Stopped(
             "Images are being brought back from the backup: try again when the restore has ended."
         )
+    if errand.read(config.state_dir):
+        raise Stopped("A correction is under way: try again when it has ended.")
     if wanted.repaired_by:
         mine = stack.enter_context(plan.held(config.state_dir))
         if not mine or plan.read(config.state_dir):
@@ -158,9 +160,9 @@ def _desk(
         notes.note(until=journal.past.last())
     threads = min(_MAX_THREADS, (os.cpu_count() or 1) + 2)
     archive = stack.enter_context(session.archive(config))
-    spool = session.limits(config).spool
     # Each may have its own and the archive's version inflated.
-    limits = Limits(spool, config.max_instance_bytes, threading.Semaphore(2 * threads))
+    inflating = threading.Semaphore(2 * threads)
+    limits = dataclasses.replace(session.limits(config, journal), inflating=inflating)
     return Desk(
         config,
         wanted,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from dicom_importer import files, instance, listing, plan, scan, storing
+from dicom_importer import errand, files, instance, listing, plan, scan, storing
 from dicom_importer.journal import JOURNAL_DAYS
 from dicom_importer.listing import Listed
 from dicom_importer.reasons import REASONS, Busy, Failure
@@ -225,7 +225,10 @@ def _stray(desk: Desk, clinic: str, day: str) -> int:
         count += 1
         desk.progress.step(1)
         rows = desk.journal.past.filed_as(f"{clinic}/{day}/{name}")
-        if all(row.decision.verdict.reason for row in rows):
+        # What a correction is about to move or delete is looked at when that has ended.
+        if all(row.decision.verdict.reason for row in rows) and not errand.read(
+            desk.config.state_dir
+        ):
             where = f"(find {root}/{clinic}/{day} -inum {seen.inode})"
             desk.found(Finding("stray", clinic, file=where))
     return count
