@@ -170,15 +170,15 @@ backup-repair: ## take out what a check found damaged, and save everything anew 
 build: setup ## build the images only
 	@$(STACK) build
 
-# What needs no stack waits more than it computes: six files at a time. The faults run beside the rest.
+# What needs no stack waits more than it computes: six files at a time. Browser and faults run beside the rest.
 test: ## all tests, or a part: make test T=tests/unit
 	@podman/setup.sh --tests
 ifeq ($(origin T),command line)
 	@$(PYTEST) $(T)
 else
 	@alone=passed; $(PYTEST) --numprocesses=6 --dist=loadfile tests/config tests/unit || alone=FAILED; \
-	rest=passed; tests/lanes.sh --ignore=tests/config --ignore=tests/unit --ignore=tests/faults \
-		-- --env=tests/faults/stack.env tests/faults || rest=FAILED; \
+	rest=passed; tests/lanes.sh $(addprefix --ignore=tests/,config unit e2e faults) \
+		-- --env=tests/second.env tests/e2e tests/faults || rest=FAILED; \
 	echo "Tests that need no stack $$alone, the others $$rest."; [[ $$alone$$rest == passedpassed ]]
 endif
 

@@ -20,6 +20,7 @@ from harness.drop import drop_files
 from harness.people import People
 from harness.phantom import Identity, ct
 from harness.stack import TOP
+from stack.settings import read_env
 from stack.shell import attempt, environment, podman, run
 from stack.upgrading import KEPT_REPOSITORY
 
@@ -96,8 +97,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def env_file(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Provide the settings of a stack beside the tests' own."""
+def env_file(request: pytest.FixtureRequest, before: Path) -> Iterator[Path]:
+    """Provide the settings of a stack beside the tests' own, but for what the version before does not know."""
     env = Path(request.config.getoption("--env"))
     settings = stacks.from_env_file(env).podman_settings
     http, https = (port + 4000 for port in settings.ports)
@@ -116,6 +117,9 @@ def env_file(request: pytest.FixtureRequest) -> Iterator[Path]:
         PROJECT=f"{settings.project}-upgraded",
         PUBLIC_URL=f"https://localhost:{https}",
     )
+    known = read_env(before / "podman" / "defaults.env")
+    lines = [f"{key}={value}\n" for key, value in read_env(made).items() if key in known]
+    made.write_text("".join(lines))
     yield made
     made.unlink()
     shutil.rmtree(target)

@@ -54,6 +54,9 @@ def of_its_own(env_file: Path, repository: Path) -> Path:
         EGRESS_SUBNET="10.97.128.0/18",
         FRONTEND_SUBNET="10.97.0.0/18",
         DATA_DIR=f"{other.data_dir}-drill",
+        # The ports of other doors are the tests' own stack's.
+        DICOM_PORT="",
+        SFTP_PORT="",
         HTTP_PORT=str(http),
         HTTPS_PORT=str(https),
         PROJECT=f"{other.project}-drill",

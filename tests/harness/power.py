@@ -38,6 +38,9 @@ SETTINGS = {
     "FRONTEND_SUBNET": "10.93.0.0/16",
     "BACKEND_SUBNET": "10.94.0.0/16",
     "EGRESS_SUBNET": "10.95.0.0/16",
+    # Nothing comes in by another door.
+    "DICOM_PORT": "",
+    "SFTP_PORT": "",
 }
 # A loop device past the page cache may have sectors of 4 KiB.
 _MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q", "-s", "size=4096"]}

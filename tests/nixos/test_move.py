@@ -35,6 +35,8 @@ TIMER_TIMEOUT_S = 240
 PODMAN = {
     "BACKEND_SUBNET": "10.91.64.0/18",
     "BACKUP_TARGET": str(KEPT / "backup"),
+    "DICOM_PORT": "",
+    "SFTP_PORT": "",
     "DATA_DIR": "/var/tmp/dicom-stack-test-moved",  # noqa: S108 - root alone makes it
     "EGRESS_SUBNET": "10.91.128.0/18",
     "FRONTEND_SUBNET": "10.91.0.0/18",
