@@ -230,7 +230,7 @@ def test_a_physician_sees_what_arrived_opens_it_and_cannot_upload(
 
 
 def test_on_a_phone_nothing_is_cut_off(stack: Stack, people: People, browser: Browser) -> None:
-    long = f"Export_of_a_patient_whose_name_is_very_long_{'x' * 60}"
+    long = f"Export_of_a_patient_whose_name_is_very_long_{secrets.token_hex(30)}"
     put(stack.inbox("clinic-a") / long, {f"{'y' * 80}.dcm": b"", "two.dcm": b"no image"})
     context = browser.new_context(
         viewport={"width": PHONE[0], "height": PHONE[1]},

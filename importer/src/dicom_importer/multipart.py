@@ -32,9 +32,10 @@ def parse_type(text: str) -> tuple[str, str, str]:
 def parts(chunks: Iterator[bytes], boundary: str) -> Iterator[Part]:
     """Yield the parts of a body; raises MalformedBodyError."""
     reader = _Reader(chunks, f"\r\n--{boundary}".encode("latin-1"))
-    # What precedes the first boundary is nobody's.
-    for _ in reader.until_boundary():
-        pass
+    # RFC 2046 would have it passed over. But a client that sends the rest of a body again whose
+    # connection broke begins in the middle of a part, and would take success for all of it.
+    if any(chunk.strip() for chunk in reader.until_boundary()):
+        raise MalformedBodyError("something precedes the first boundary: its beginning is missing")
     while not reader.ends():
         head = BytesHeaderParser().parsebytes(reader.until(_HEAD_END).lstrip())
         yield Part(head.get_content_type(), reader.until_boundary())
