@@ -7,7 +7,7 @@
   inherit (lib) mkIf;
   cfg = config.services.dicom-stack;
 in {
-  config = mkIf (cfg.enable && cfg.inboxPage) {
+  config = mkIf (cfg.enable && cfg.doors.page.enable) {
     environment.etc = {
       "nginx/doors/inbox.conf".source = ../podman/nginx/doors/inbox.conf;
       "nginx/inbox".source = ../podman/nginx/inbox;

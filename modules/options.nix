@@ -67,12 +67,7 @@ in {
       example = 120;
       description = "A study is taken when nothing in it has changed for so many seconds.";
     };
-    inboxPage = mkOption {
-      type = bool;
-      default = false;
-      example = true;
-      description = "Whether people see at `/inbox/` what arrived from their clinics, and technicians upload there.";
-    };
+    doors.page.enable = mkEnableOption "the page at `/inbox/`, where people see what arrived from their clinics, and technicians upload";
     processedRetentionDays = mkOption {
       type = int;
       default = toInt defaults.PROCESSED_RETENTION_DAYS;

@@ -11,7 +11,7 @@ in {
     certificateFile = "/etc/tls/server.crt";
     certificateKeyFile = "/etc/tls/server.key";
     cooldownSeconds = 2;
-    inboxPage = true;
+    doors.page.enable = true;
   };
   environment.etc = {
     "tls/server.crt".source = "${tls}/server.crt";

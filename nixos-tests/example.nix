@@ -5,7 +5,7 @@
     domain = "pacs.example.org";
     acmeEmail = "it@example.org";
     dataDir = "/srv/dicom-stack";
-    inboxPage = true;
+    doors.page.enable = true;
     mail = {
       host = "mail.example.org";
       from = "pacs@example.org";

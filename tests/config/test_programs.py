@@ -73,7 +73,7 @@ def test_postgresql_reads_its_file_and_is_durable(
 
 def test_compose_files_name_no_address() -> None:
     files = list(PODMAN_DIR.glob("compose*.yml"))
-    assert len(files) == 7
+    assert len(files) == 9
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
