@@ -147,7 +147,9 @@ def inboxes(folder: Path, importer_uid: int) -> Iterator[Finding]:
         yield Finding(f"inboxes: {folder} is not there: is its disk mounted?", well=False)
         return
     wrong = 0
-    for inbox in sorted(path for path in folder.iterdir() if path.is_dir()):
+    # A folder of no clinic, a door's, bears a dot before its name.
+    there = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    for inbox in sorted(there):
         status = inbox.stat()
         mode = stat.S_IMODE(status.st_mode)
         if status.st_gid == importer_uid and mode & INBOX_MODE == INBOX_MODE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -232,13 +233,15 @@ def test_status_tells_of_inboxes_and_clinics_that_do_not_fit(
     inbox = stack.inbox(clinic)
     told = f"inbox {stray.name} is no clinic's", f"clinic {clinic} is open and has no inbox"
     assert not [words for words in told if words in differences(people)]
+    aside = stack.files / fresh("aside")
     stray.mkdir()
-    inbox.rmdir()
+    inbox.rename(aside)
     try:
         said = differences(people)
     finally:
         stray.rmdir()
         people.clinic(clinic, "Clinic of day two")
+        shutil.rmtree(aside)
     assert [words for words in told if words in said] == list(told)
     assert inbox.is_dir()
     assert not [words for words in told if words in differences(people)]

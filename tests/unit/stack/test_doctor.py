@@ -108,7 +108,7 @@ def test_a_disk_without_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_inbox_from_which_may_not_be_taken_is_named_with_what_mends_it(
     tmp_path: Path, mode: int
 ) -> None:
-    for name, wanted in (("clinic-a", 0o2775), ("clinic-b", mode)):
+    for name, wanted in (("clinic-a", 0o2775), ("clinic-b", mode), (".a-door", 0o700)):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(wanted)
     (found,) = doctor.inboxes(tmp_path, os.getgid())
