@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import sys
@@ -211,8 +212,9 @@ def test_it_is_watched_and_status_says_how_old_it_is(stack: Stack, env_file: Pat
     words = ["-m", "stack", "--env-file", str(env_file), "backup", "drilled"]
     assert attempt([sys.executable, *words], env={"PYTHONPATH": str(PODMAN_DIR)}).returncode == 0
     text = attempt(["make", "-s", "-C", str(TOP), "status", f"ENV={env_file}"]).stdout
-    assert "  backup: a restore was practised 0 min ago" in text
-    assert "  backup: the last one is 0 min old" in text
+    # A machine may be busy.
+    assert re.search(r"^  backup: a restore was practised \d min ago", text, re.MULTILINE), text
+    assert re.search(r"^  backup: the last one is \d min old", text, re.MULTILINE), text
     assert "! backup" not in text
 
 
