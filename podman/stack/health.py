@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 POLL_INTERVAL_S = 1.0
+# Keycloak makes its database at its first start, which on a slow disk and busy cores was seen to take four minutes.
+HEALTHY_WITHIN_S = 600.0
 
 
 def state(settings: Settings, service: str) -> str:
@@ -38,7 +40,7 @@ def log_tail(settings: Settings, service: str, lines: int = 20) -> str:
     return "\n".join((log.stdout + log.stderr).splitlines()[-lines:])
 
 
-def wait_healthy(settings: Settings, timeout_s: float = 240) -> None:
+def wait_healthy(settings: Settings, timeout_s: float = HEALTHY_WITHIN_S) -> None:
     """Wait for every service, telling each as it comes; raises CommandError with the log's end."""
     start = time.monotonic()
     waiting = dict.fromkeys(services(settings), "")

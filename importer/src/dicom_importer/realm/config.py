@@ -69,7 +69,7 @@ def load(
             "LANGUAGE_TAG": env.get("LANGUAGE_TAG") or "en",
             "PUBLIC_URL": public_url,
         },
-        ready_timeout_s=300,
+        ready_timeout_s=600,
         realm_file=realm_file,
         # The newest first, then those before it, which Keycloak believes until it is told.
         reconciler_secrets=tuple(_secret(secrets / "realm_reconciler_secret").split()),
