@@ -166,7 +166,7 @@ def test_no_layer_of_an_image_and_no_step_of_its_making_holds_one(
         told.append((name, (shown + history).encode()))
         driver = json.loads(shown)[0]["GraphDriver"]["Data"]
         layers |= {*driver["UpperDir"].split(":"), *driver.get("LowerDir", "").split(":")} - {""}
-    assert among(told, {**planted, b"USER": "a step"}) == {(name, "a step") for name in BUILT}
+    assert among(told, {**planted, b"ENTRYPOINT": "a step"}) == {(name, "a step") for name in BUILT}
     # As it stands in Keycloak's start script.
     control = {b"bootstrap-admin-client-secret=%s": "a line"}
     found = in_trees(sorted(layers), {**planted, **control})
