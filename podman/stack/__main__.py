@@ -37,7 +37,7 @@ from stack import (
     upgrading,
     version,
 )
-from stack.compose import added, compose, remove_dead, remove_dropped, services
+from stack.compose import added, compose, forget_addresses, remove_dead, remove_dropped, services
 from stack.compose import images as wanted_images
 from stack.settings import Settings, SettingsError, load
 from stack.shell import CommandError, environment, say
@@ -137,6 +137,7 @@ def bring_up(settings: Settings) -> None:
     doors.show_inboxes(settings)
     remove_dropped(settings)
     remove_dead(settings)
+    forget_addresses()
     rotation.tell_database(settings)
     log_files.shorten(settings)
     compose(settings, built, "up", "-d")

@@ -40,6 +40,8 @@ ONE_SHOT = {"realm": "importer"}
 # Where the receiver finds its certificate.
 DICOM_TLS = "/etc/dicom-receiver/tls"
 NOTED_TIMEOUT_S, NOTED_INTERVAL_S = 30, 0.2
+# Where Podman keeps, until the machine starts anew, which container has which address of every network.
+ADDRESSES = Path("/run/containers/networks/ipam.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,15 @@ def remove_dead(settings: Settings) -> None:
             run(["podman", "rm", "--force", "--time", "0", container])
 
 
+def forget_addresses() -> None:
+    """Free the addresses of containers that are gone, while none runs on this host.
+
+    A start that is killed in its middle keeps its address, and who asks for it next is refused.
+    """
+    if not run(["podman", "ps", "--quiet"]).strip():
+        ADDRESSES.unlink(missing_ok=True)
+
+
 def _await_end(process: Path) -> None:
     """Wait until the parent of a process that was killed took note: Podman would wait in vain."""
     deadline_s = time.monotonic() + NOTED_TIMEOUT_S
@@ -233,7 +244,18 @@ def _command(settings: Settings, *args: str) -> list[str]:
 
 def compose(settings: Settings, built: dict[str, str], *args: str) -> str:
     """Run podman-compose; raises CommandError."""
-    return run(_command(settings, *args), env=environment(settings, built), timeout_s=300)
+    try:
+        return run(
+            _command(settings, *args), env=environment(settings, built), timeout_s=300, apart=True
+        )
+    except CommandError as error:
+        if "is already allocated to container" not in str(error):
+            raise
+        message = (
+            f"{error}\nan earlier start was cut off and its address is still held: stop every container of "
+            "this host (make down, of each stack) and say make up again, or start the machine anew"
+        )
+        raise CommandError(message) from error
 
 
 def image_in_use(settings: Settings, name: str) -> dict[str, str]:

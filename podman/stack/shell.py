@@ -13,6 +13,8 @@ from stack.settings import PODMAN_DIR, TOP
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# What Podman says for each container, and more than once, on a host without systemd; health.py checks instead.
+NO_TIMERS = "unable to get systemd connection"
 VENV_BIN = TOP / ".venv" / "bin"
 
 
@@ -30,12 +32,17 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 600
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 600,
+    apart: bool = False,
 ) -> str:
     """Run a program and return what it printed; raises CommandError with the end of its messages."""
-    done = attempt(argv, env=env, timeout_s=timeout_s)
+    done = attempt(argv, env=env, timeout_s=timeout_s, apart=apart)
     if done.returncode:
-        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        tail = "\n".join([line for line in lines if NO_TIMERS not in line][-15:])
         message = f"{' '.join(argv[:6])} … failed with {done.returncode}:\n{tail}"
         raise CommandError(message)
     return done.stdout
@@ -47,8 +54,12 @@ def attempt(
     env: Mapping[str, str] | None = None,
     timeout_s: float = 600,
     stdin: str = "",
+    apart: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program whose exit status the caller judges."""
+    """Run a program whose exit status the caller judges.
+
+    `apart`: what it started itself is not interrupted by the operator's Ctrl-C and comes to its end.
+    """
     return subprocess.run(  # noqa: S603 - argument lists of our own, no shell
         list(argv),
         check=False,
@@ -58,6 +69,7 @@ def attempt(
         timeout=timeout_s,
         env=environment(env),
         input=stdin,
+        start_new_session=apart,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from stack import compose
+from stack import compose, shell
 from stack.alerts import BASE, alertmanager_json
 from stack.credentials import GIVEN_BY_OPERATOR, READERS, UIDS, ensure_secrets
 from stack.files import prepare, snapshot, write_if_changed
@@ -204,3 +204,26 @@ def test_a_process_that_was_killed_lives_no_more_though_nobody_took_note_of_it()
     assert not compose.lives(group, process)
     child.wait()
     assert not compose.lives(group, process)
+
+
+@pytest.mark.parametrize("running", ["", "5a8b506e876a\n"])
+def test_addresses_are_forgotten_only_while_no_container_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: str
+) -> None:
+    addresses = tmp_path / "ipam.db"
+    addresses.write_text("of a container that is gone")
+    monkeypatch.setattr(compose, "ADDRESSES", addresses)
+    monkeypatch.setattr(compose, "run", lambda _: running)
+    compose.forget_addresses()
+    assert addresses.exists() == bool(running)
+
+
+def test_the_reason_is_not_lost_among_what_podman_says_of_its_timers() -> None:
+    said = "Error: the reason\n" + f"{shell.NO_TIMERS} to add\n" * 20
+    with pytest.raises(shell.CommandError, match="the reason"):
+        shell.run(["/usr/bin/sh", "-c", f"printf '{said}' >&2; exit 125"])
+
+
+def test_what_is_started_apart_does_not_hear_the_operators_interruption() -> None:
+    asked = shell.attempt(["/usr/bin/cut", "-d", " ", "-f5", "/proc/self/stat"], apart=True)
+    assert int(asked.stdout) != os.getpgrp()
