@@ -31,12 +31,12 @@ def show(settings: Settings) -> bool:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield from doctor.examine(_site(settings))
-    for service in services(settings):
-        state = health.state(settings, service)
+    states = health.states(settings, services(settings))
+    for service, state in states.items():
         if state not in ("healthy", "done"):
             text = f"{service} is {state}: make logs S={service} says why, make up starts it"
             yield Finding(text, well=False)
-    if health.state(settings, "keycloak") == "healthy":
+    if states["keycloak"] == "healthy":
         try:
             yield from (Finding(text, well=False) for text in people.differences(settings))
         except CommandError as error:

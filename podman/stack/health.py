@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stack.compose import ONE_SHOT, services
 from stack.shell import CommandError, attempt, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stack.settings import Settings
 
 POLL_INTERVAL_S = 1.0
+ASKED_AT_ONCE = 4
 # Keycloak makes its database at its first start, which on a slow disk and busy cores was seen to take four minutes.
 HEALTHY_WITHIN_S = 600.0
 
@@ -34,6 +39,13 @@ def state(settings: Settings, service: str) -> str:
     return "healthy" if check.returncode == 0 else "not healthy yet"
 
 
+def states(settings: Settings, names: Iterable[str]) -> dict[str, str]:
+    """Return the state of each service; they are asked some at a time, since each answer takes Podman a while."""
+    asked = list(names)
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return dict(zip(asked, pool.map(partial(state, settings), asked), strict=True))
+
+
 def log_tail(settings: Settings, service: str, lines: int = 20) -> str:
     """Return the end of a service's log; read whole, since podman 4.3 orders `--tail` wrongly."""
     log = attempt(["podman", "logs", settings.container(service)])
@@ -45,8 +57,8 @@ def wait_healthy(settings: Settings, timeout_s: float = HEALTHY_WITHIN_S) -> Non
     start = time.monotonic()
     waiting = dict.fromkeys(services(settings), "")
     while True:
+        waiting = states(settings, waiting)
         for service in list(waiting):
-            waiting[service] = state(settings, service)
             if waiting[service] in ("healthy", "done"):
                 say(f"{service}: {waiting.pop(service)} ({time.monotonic() - start:.0f} s)")
         if not waiting:

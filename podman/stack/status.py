@@ -43,8 +43,7 @@ def _line(text: str, *, well: bool) -> bool:
 
 def _services(settings: Settings) -> bool:
     well = True
-    for service in services(settings):
-        state = health.state(settings, service)
+    for service, state in health.states(settings, services(settings)).items():
         text = f"{service:12} {state:8} {_versions(settings, service)}"
         well &= _line(text, well=state in ("healthy", "done"))
     return well

@@ -29,7 +29,7 @@ logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
 # Permanently, by the service user: calling and called AE title not recognised (PS3.8 9.3.4).
 NOT_KNOWN, NOT_CALLED = (1, 1, 3), (1, 1, 7)
 OUT_OF_RESOURCES = 0xA700
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 PIECE_BYTES = 1024
 
 

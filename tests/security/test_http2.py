@@ -229,6 +229,8 @@ def windows(_: Connection) -> Iterator[Frame]:
 # much as the server.
 ENDED = (rapid_reset, continuations, empty_continuations, header_bomb, windows)
 SURVIVED = (tiny_data, empty_data, pings, settings, priorities)
+# nginx counts the streams that it finds each time that it reads: a sender that it keeps up with is no flood.
+AT_ONCE = 2000
 
 
 @pytest.mark.parametrize("flood", [*ENDED, *SURVIVED])
@@ -237,7 +239,7 @@ def test_a_flood_ends_or_is_survived(
 ) -> None:
     with connected(scene.stack.url, scene.stack.ca_file) as opened:
         frames = flood(opened)
-        while batch := list(islice(frames, 100)):
+        while batch := list(islice(frames, AT_ONCE)):
             if not opened.send(*batch):
                 break
         is_ended = not opened.answered()
