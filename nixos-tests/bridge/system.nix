@@ -21,6 +21,7 @@
           certificateFile = "/etc/tls/server.crt";
           certificateKeyFile = "/etc/tls/server.key";
           cooldownSeconds = 2;
+          doors.page.enable = true;
           backup.target = "/mnt/backup";
         };
       }
