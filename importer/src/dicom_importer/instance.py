@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dicom_importer import coerce, corrections, deflate, header
+from dicom_importer import coerce, corrections, deflate, header, holes
 from dicom_importer.archive import identifier
 from dicom_importer.coerce import Body, Step
 from dicom_importer.corrections import Correction
@@ -83,6 +83,8 @@ def opened(file: BinaryIO, limits: Limits) -> Iterator[Opened]:
     meta = header.read_meta(file)
     if size(file) > limits.instance_bytes:
         raise Rejected("too_large", f"{size(file)} bytes; {limits.instance_bytes} are taken")
+    if holes.unfinished(file):
+        raise Rejected("truncated", "it has its full size, and its end was never written")
     if not header.is_deflated(meta):
         yield Opened(header.read(file, size(file), meta), file, deflated=False)
         return

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
-from dicom_importer import cli, index
+from dicom_importer import cli, holes, index
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from unit.importer.building import dataset, encode, instance, shipped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unit.importer.conftest import Importer
 
 DAY = "2026-11-24"
@@ -231,3 +234,50 @@ def test_what_may_still_be_growing_is_given_ten_cool_downs(
     importer.drop("clinic-a/dead.dcm", content)
     importer.run()
     assert importer.counted("clinic-a") == {"success": 1, status: 1}
+
+
+def test_a_copy_that_has_its_full_size_and_not_its_content_is_no_image_with_a_black_half(
+    importer: Importer,
+) -> None:
+    content = instance(Rows=128, Columns=128, PixelData=b"\1" * (128 * 128))
+    half = len(content) // 2
+    for name in ("slow.dcm", "dead.dcm"):
+        file = importer.drop(f"clinic-a/{name}", content[:half])
+        # As Windows and robocopy begin a copy.
+        os.truncate(file, len(content))
+    importer.settle()
+    importer.work()
+    assert importer.tree() == ["inbox/clinic-a/dead.dcm", "inbox/clinic-a/slow.dcm"]
+    with (importer.root / "inbox/clinic-a/slow.dcm").open("r+b") as slow:
+        slow.seek(half)
+        slow.write(content[half:])
+    importer.run()
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1, "rejected": 1}
+    assert (importer.root / FILED / "slow.dcm").read_bytes() == content
+    told = reason(importer, "dead.dcm")
+    assert (told["reason"], told["detail"]) == (
+        "truncated",
+        "it has its full size, and its end was never written",
+    )
+
+
+def test_an_image_that_ends_in_zeros_that_were_written_is_whole(importer: Importer) -> None:
+    importer.drop("clinic-a/black.dcm", instance(Rows=128, Columns=128, PixelData=bytes(128 * 128)))
+    importer.run()
+    assert importer.counted("clinic-a") == {"success": 1}
+
+
+def test_where_the_file_system_makes_holes_of_zeros_none_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "half.dcm"
+    path.write_bytes(b"begun")
+    os.truncate(path, 1 << 16)
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    for kind, expected in (("ext4", True), ("zfs", False)):
+        mounts.write_text(f"36 35 {number} / /files rw,noatime master:1 - {kind} /dev/vda rw\n")
+        with path.open("rb") as file:
+            file.read(3)
+            assert holes.unfinished(file, mounts) is expected
+            assert file.read(2) == b"un"
