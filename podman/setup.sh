@@ -9,7 +9,7 @@ packages=(aardvark-dns ca-certificates catatonit debian-archive-keyring iptables
   netavark openssl podman python3 python3-venv runc)
 if [[ ${1:-} == --tests ]]; then
   # libatomic1 is for the Node.js that Playwright brings along.
-  packages+=(chromium dcmtk fonts-dejavu-core git libatomic1 libnss3-tools shellcheck shfmt strace testssl.sh xfsprogs)
+  packages+=(chromium dcmtk fonts-dejavu-core git libatomic1 libnss3-tools shellcheck shfmt smbclient strace testssl.sh xfsprogs)
 fi
 
 # What runs the NixOS form's units.

@@ -104,7 +104,8 @@ def reader(stack: Stack, people: People) -> Callable[[str], Reader]:
 @pytest.fixture(scope="session")
 def image() -> Callable[[str], str]:
     """Provide the tag of an image by name, built if need be."""
-    tags = images.build("", (*images.IMAGES, images.SFTP, images.SHIPPER, images.VICTORIALOGS))
+    added = (images.SFTP, images.SHIPPER, images.SMB, images.VICTORIALOGS)
+    tags = images.build("", (*images.IMAGES, *added))
     return lambda name: tags[name]
 
 

@@ -1,4 +1,4 @@
-"""Accounts for uploads: one a clinic, by key or a password of which only the hash is kept, in files that sshd reads."""
+"""Accounts for uploads: one a clinic, by key or a password of which only hashes are kept, in files that doors read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stack.credentials import write_private
+from stack.nt_hash import nt_hash
 
 # From here on upwards, a number an account; no other user of the stack or of a host has them.
 FIRST_UID = 7200
@@ -22,10 +23,16 @@ INBOX_GID = 7106
 CLINIC = re.compile(r"[a-z0-9](-?[a-z0-9])*")
 CLINIC_LENGTH = 32
 # Users of the server itself.
-SYSTEM = "root:x:0:0::/nonexistent:{shell}\nsshd:x:7123:7123::/nonexistent:{shell}\n"
+SYSTEM = (
+    "root:x:0:0::/nonexistent:{shell}\nsshd:x:7123:7123::/nonexistent:{shell}\n"
+    # Samba wants one to call guests by, though none is let in.
+    "nobody:x:65534:65534::/nonexistent:{shell}\n"
+)
 NO_SHELL = "/usr/sbin/nologin"
 # As shadow(5) writes that no password opens an account.
 NO_PASSWORD = "*"  # noqa: S105 - none
+# smbpasswd(5), without the hash of LAN Manager, and with a time that says that the password was set.
+SMBPASSWD = f"{{}}:{{}}:{'X' * 32}:{{}}:[U          ]:LCT-68000000:\n"
 KEY = re.compile(
     r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ecdsa-sha2-nistp(256|384|521)|ssh-rsa)"
     r" [A-Za-z0-9+/]{40,}=*( .*)?"
@@ -38,16 +45,25 @@ class AccountError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A clinic's account: its user id, and what opens it (one of both)."""
+    """A clinic's account: its user id, and what opens it (a password, or keys).
+
+    `nt_hash` is what Samba knows the password by; it is empty where keys were given, or where the
+    password was given before there were shares.
+    """
 
     uid: int
     password_hash: str = NO_PASSWORD
     keys: tuple[str, ...] = ()
+    nt_hash: str = ""
 
     @property
     def opened_by(self) -> str:
         """What opens it, in words."""
-        return f"{len(self.keys)} key(s)" if self.keys else "a password"
+        if self.keys:
+            return f"{len(self.keys)} key(s)"
+        return (
+            "a password" if self.nt_hash else "a password from before there were shares (SFTP only)"
+        )
 
 
 def read(folder: Path) -> dict[str, Account]:
@@ -55,13 +71,15 @@ def read(folder: Path) -> dict[str, Account]:
     path = folder / "accounts.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     return {
-        clinic: Account(one["uid"], one["password_hash"], tuple(one["keys"]))
+        clinic: Account(
+            one["uid"], one["password_hash"], tuple(one["keys"]), one.get("nt_hash", "")
+        )
         for clinic, one in sorted(known.items())
     }
 
 
 def ensure(folder: Path, shell: str = NO_SHELL) -> None:
-    """Write what sshd reads anew, where it is not as the accounts say."""
+    """Write what the doors read anew, where it is not as the accounts say."""
     _write(folder, read(folder), shell)
 
 
@@ -79,8 +97,11 @@ def give(folder: Path, inbox: Path, clinic: str, keys: str = "", shell: str = NO
     known = accounts.get(clinic)
     uid = known.uid if known else max([FIRST_UID - 1, *(a.uid for a in accounts.values())]) + 1
     password = "" if keys else secrets.token_urlsafe(18)
-    opened = {"keys": _keys(keys)} if keys else {"password_hash": _hashed(password)}
-    accounts[clinic] = Account(uid, **opened)
+    accounts[clinic] = (
+        Account(uid, keys=_keys(keys))
+        if keys
+        else Account(uid, _hashed(password), nt_hash=nt_hash(password))
+    )
     _write(folder, accounts, shell)
     return password
 
@@ -143,10 +164,13 @@ def _write(folder: Path, accounts: dict[str, Account], shell: str) -> None:
     home = f"{INBOX_GID}::/inbox:{shell}"
     users = "".join(f"{clinic}:x:{account.uid}:{home}\n" for clinic, account in accounts.items())
     _put(folder / "passwd", SYSTEM.format(shell=shell) + users, 0o644)
-    _put(folder / "group", f"root:x:0:\nsshd:x:7123:\ninbox:x:{INBOX_GID}:\n", 0o644)
-    hashes = {"root": NO_PASSWORD, "sshd": NO_PASSWORD}
+    groups = {"root": 0, "sshd": 7123, "nogroup": 65534, "inbox": INBOX_GID}
+    _put(folder / "group", "".join(f"{n}:x:{gid}:\n" for n, gid in groups.items()), 0o644)
+    hashes = dict.fromkeys(("root", "sshd", "nobody"), NO_PASSWORD)
     hashes |= {clinic: account.password_hash for clinic, account in accounts.items()}
     _put(folder / "shadow", "".join(f"{n}:{h}:::::::\n" for n, h in hashes.items()), 0o600)
+    opened = [(clinic, a.uid, a.nt_hash) for clinic, a in accounts.items() if a.nt_hash]
+    _put(folder / "smbpasswd", "".join(SMBPASSWD.format(*one) for one in opened), 0o600)
     for clinic, account in accounts.items():
         _put(folder / "keys" / clinic, "".join(f"{key}\n" for key in account.keys), 0o644)
     for path in (folder / "keys").iterdir():

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.credentials import READERS, ensure_secrets, readers
-from stack.images import BACKUP, IMAGES, OAUTH2PROXY, SFTP, SHIPPER, VICTORIALOGS, Image, digest
+from stack.images import (
+    BACKUP,
+    IMAGES,
+    OAUTH2PROXY,
+    SFTP,
+    SHIPPER,
+    SMB,
+    VICTORIALOGS,
+    Image,
+    digest,
+)
 from stack.settings import PODMAN_DIR
 from stack.shell import VENV_BIN, CommandError, attempt, run
 
@@ -84,6 +94,8 @@ WITH_RECEIVER = Addition((PODMAN_DIR / "compose.receiver.yml",), ("receiver",))
 WITH_INBOX_PAGE = Addition((PODMAN_DIR / "compose.inbox.yml",))
 # With SFTP_PORT.
 WITH_SFTP = Addition((PODMAN_DIR / "compose.sftp.yml",), ("sftp",), (SFTP,))
+# With SMB_PORT.
+WITH_SMB = Addition((PODMAN_DIR / "compose.smb.yml",), ("smb",), (SMB,))
 
 
 def inboxes_file(settings: Settings, door: str) -> Path:
@@ -98,6 +110,7 @@ def added(settings: Settings) -> Addition:
     chosen += [WITH_RECEIVER] if settings.values["DICOM_PORT"] else []
     chosen += [WITH_INBOX_PAGE] if settings.values["INBOX_PAGE"] else []
     chosen += [WITH_SFTP] if settings.values["SFTP_PORT"] else []
+    chosen += [WITH_SMB] if settings.values["SMB_PORT"] else []
     inboxes = [inboxes_file(settings, "sftp")] if settings.values["SFTP_PORT"] else []
     return Addition(
         (
@@ -121,7 +134,7 @@ def services(settings: Settings) -> tuple[str, ...]:
 
 def remove_dropped(settings: Settings) -> None:
     """Remove the containers of services that an earlier setting had added."""
-    known = (*ADDITIONS.values(), WITH_BACKUP, WITH_RECEIVER, WITH_SFTP)
+    known = (*ADDITIONS.values(), WITH_BACKUP, WITH_RECEIVER, WITH_SFTP, WITH_SMB)
     for service in {s for addition in known for s in addition.services}:
         if service not in services(settings):
             attempt(["podman", "rm", "--force", "--ignore", settings.container(service)])

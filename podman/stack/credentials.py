@@ -41,6 +41,7 @@ UIDS = {
     "receiver": 7122,
     # It becomes the user of the account that logs in.
     "sftp": 0,
+    "smb": 0,
 }
 
 # The value behind each secret, and who reads it in which form under which file name; who must learn of a new one first

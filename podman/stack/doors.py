@@ -11,12 +11,16 @@ from stack import accounts
 from stack.compose import compose, image_in_use, inboxes_file, services
 from stack.files import write_if_changed
 from stack.settings import SettingsError
-from stack.shell import say
+from stack.shell import podman, say
 
 if TYPE_CHECKING:
     from stack.settings import Settings
 
-CLOSED = "nobody uploads by SFTP: set SFTP_PORT, then make up"
+# The doors that accounts open.
+DOORS = {"sftp", "smb"}
+CLOSED = "nobody uploads by an account: set SFTP_PORT, or SMB_PORT and SMB_ADDRESS, then make up"
+# Windows asks no other port.
+WINDOWS_PORT = "445"
 
 
 def show_inboxes(settings: Settings) -> None:
@@ -33,6 +37,7 @@ def show_inboxes(settings: Settings) -> None:
 def add(settings: Settings, clinic: str, key_file: str) -> None:
     """Make or renew a clinic's account; prints the new password, once. Raises SettingsError."""
     _refuse_closed(settings)
+    known = clinic in accounts.read(_folder(settings))
     try:
         keys = _keys(key_file) if key_file else ""
         inbox = settings.data_dir / "files" / "inbox"
@@ -40,13 +45,18 @@ def add(settings: Settings, clinic: str, key_file: str) -> None:
     except (OSError, UnicodeDecodeError, accounts.AccountError) as error:
         raise SettingsError(f"no account was made: {error}") from error
     bring(settings)
+    if known:
+        _end_shares(settings)
     say(accounts.told(clinic, password).rstrip("\n"))
-    say(f"it uploads by SFTP into /inbox at {address(settings, clinic)}, {_proof(settings)}")
+    for line in addresses(settings, clinic):
+        say(line)
+    if key_file and "smb" in services(settings):
+        say("its share opens by a password only: with keys nobody can open it")
 
 
 def add_first(settings: Settings, clinic: str) -> None:
     """Make the account of a clinic that is new, where there is a door."""
-    if "sftp" in services(settings) and clinic not in accounts.read(_folder(settings)):
+    if DOORS & {*services(settings)} and clinic not in accounts.read(_folder(settings)):
         add(settings, clinic, "")
 
 
@@ -58,27 +68,39 @@ def remove(settings: Settings, clinic: str) -> None:
     except accounts.AccountError as error:
         raise SettingsError(str(error)) from error
     bring(settings)
+    _end_shares(settings)
     say(f"clinic {clinic} has no account any more; what it uploaded stays")
 
 
 def show(settings: Settings) -> bool:
     """Print who has an account; returns whether there is a door."""
-    if "sftp" not in services(settings):
+    if not DOORS & {*services(settings)}:
         say(CLOSED)
         return False
     say(accounts.listed(_folder(settings)).rstrip("\n") or "no clinic has an account: make account")
-    say(f"uploads by SFTP go to {address(settings, 'CLINIC')}, {_proof(settings)}")
+    for line in addresses(settings, "CLINIC"):
+        say(line)
     return True
 
 
-def address(settings: Settings, clinic: str) -> str:
-    """Return where a clinic uploads to, as sftp takes it."""
-    return f"sftp://{clinic}@{settings.host_name}:{settings.values['SFTP_PORT']}"
+def addresses(settings: Settings, clinic: str) -> list[str]:
+    """Return a line a door: where a clinic uploads to."""
+    values, found = settings.values, []
+    if "sftp" in services(settings):
+        key = accounts.fingerprint(settings.data_dir / "secrets" / "sftp.sftp_host_key")
+        where = f"sftp://{clinic}@{settings.host_name}:{values['SFTP_PORT']}"
+        found.append(f"by SFTP into /inbox at {where}, whose host key is {key}")
+    if "smb" in services(settings):
+        other = f", port {values['SMB_PORT']}" if values["SMB_PORT"] != WINDOWS_PORT else ""
+        share = rf"\\{values['SMB_ADDRESS']}\{clinic}"
+        found.append(f"into the network share {share}{other}, as user {clinic}")
+    return found
 
 
-def _proof(settings: Settings) -> str:
-    key = settings.data_dir / "secrets" / "sftp.sftp_host_key"
-    return f"whose host key is {accounts.fingerprint(key)}"
+def _end_shares(settings: Settings) -> None:
+    """End every session at a share: who is logged in would stay so, by a password that no longer counts."""
+    if "smb" in services(settings):
+        podman("restart", "--time=5", settings.container("smb"))
 
 
 def _keys(path: str) -> str:
@@ -93,13 +115,12 @@ def _folder(settings: Settings) -> Path:
 
 
 def _refuse_closed(settings: Settings) -> None:
-    if "sftp" not in services(settings):
+    if not DOORS & {*services(settings)}:
         raise SettingsError(CLOSED)
 
 
 def bring(settings: Settings) -> None:
     """Have the door be shown other inboxes: it starts anew if they are others, and who uploads resumes."""
-    if "sftp" not in services(settings):
-        return
-    show_inboxes(settings)
-    compose(settings, image_in_use(settings, "sftp"), "up", "-d", "--no-deps", "sftp")
+    if "sftp" in services(settings):
+        show_inboxes(settings)
+        compose(settings, image_in_use(settings, "sftp"), "up", "-d", "--no-deps", "sftp")

@@ -47,7 +47,7 @@ def prepare(settings: Settings) -> None:
     (data / "logs").chmod(0o2750)
     for service in added(settings).services:
         own(data / service, service, 0o700)
-    if settings.values["SFTP_PORT"]:
+    if settings.values["SFTP_PORT"] or settings.values["SMB_PORT"]:
         accounts.ensure(data / "secrets" / "accounts")
     if settings.values["BACKUP_TARGET"]:
         _prepare_backup(settings)

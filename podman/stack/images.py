@@ -59,6 +59,7 @@ IMAGES = (
 BACKUP = _image("backup", "importer")
 SHIPPER = _image("shipper")
 SFTP = _image("sftp")
+SMB = _image("smb")
 _VICTORIA = PODMAN_DIR / "victorialogs"
 # What it is written in needs a newer compiler than stable has.
 VICTORIALOGS = replace(
@@ -70,7 +71,7 @@ OAUTH2PROXY = replace(
     _image("oauth2proxy", "base", None, _OAUTH2PROXY / "go.mod", _OAUTH2PROXY / "go.sum"),
     builder="base-testing",
 )
-OPTIONAL = (BACKUP, SFTP, SHIPPER, VICTORIALOGS, OAUTH2PROXY)
+OPTIONAL = (BACKUP, SFTP, SHIPPER, SMB, VICTORIALOGS, OAUTH2PROXY)
 
 
 def digest(parts: list[bytes | Path]) -> str:

@@ -22,7 +22,7 @@ EARLIEST_CLOCK_S = 1_780_000_000
 CLOCK_TOLERANCE_S = 300
 LOCK = ".lock"
 # What is published beside the front door: the service, and the beginning of its settings.
-DOORS = (("receiver", "DICOM"), ("sftp", "SFTP"))
+DOORS = (("receiver", "DICOM"), ("sftp", "SFTP"), ("smb", "SMB"))
 
 
 def problems(settings: Settings) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PODMAN_DIR = Path(__file__).resolve().parents[1]
 TOP = PODMAN_DIR.parent
 DEFAULTS = PODMAN_DIR / "defaults.env"
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - what is refused
 
 
 class SettingsError(Exception):
@@ -174,6 +175,11 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(r"|\d{1,3}(\.\d{1,3}){3}"),
         "an IPv4 address of this machine, or nothing",
     ),
+    "SMB_PORT": (lambda value: not value or _is_port(value), "a port number, or nothing"),
+    "SMB_ADDRESS": (
+        lambda value: not value or (_is_host(value) and value != ANY_ADDRESS),
+        "the one IPv4 address of this machine in the network of those who upload",
+    ),
     "ALERT_EMAIL": (
         _matches(rf"|{_MAILBOX}( *, *{_MAILBOX})*"),
         "mail addresses, separated by commas",
@@ -234,6 +240,10 @@ def _check(values: dict[str, str], env_file: Path) -> None:
     if values["DICOM_CLIENT_CA"] and not values["DICOM_TLS"]:
         raise SettingsError(
             f"{env_file}: DICOM_CLIENT_CA asks devices for a certificate, which only TLS does: set DICOM_TLS=yes"
+        )
+    if values["SMB_PORT"] and not values["SMB_ADDRESS"]:
+        raise SettingsError(
+            f"{env_file}: SMB_PORT is set: set SMB_ADDRESS too, the one address of this machine that shares are seen at"
         )
     if Path(values["BACKUP_TARGET"] or "/").is_relative_to(values["DATA_DIR"]):
         raise SettingsError(

@@ -68,12 +68,23 @@ SAID = [
     ("sftp", "Invalid user nobody from 10.0.0.1 port 50742", "info"),
     ("realm", 'who: "quoted" \\ back\\slash ü \x01 \x1b[31m red', "info"),
 ]
+
+
+def login(status: str, named: str, became: str = "") -> str:
+    """Return what Samba writes down of a login."""
+    said = {"status": status, "clientAccount": named, "becameAccount": became or None}
+    about = {"type": "Authentication", "Authentication": {**said, "mappedAccount": named}}
+    return "  " + json.dumps({"timestamp": "2026-11-26T17:00:00.123456+0000", **about})
+
+
 CLINIC = '{"time": "2026-11-26T07:47:53.709+00:00", "event": "success", "clinic": "clinic-a"}'
 OF_ACCOUNTS = (
     "Accepted password for clinic-a from 10.0.0.1 port 50742 ssh2",
     "Failed publickey for clinic-a from 2001:db8::1 port 50742 ssh2: ED25519 SHA256:x",
     "Connection closed by authenticating user clinic-a 10.0.0.1 port 50742 [preauth]",
     "Disconnected from user clinic-a 10.0.0.1 port 50742",
+    login("NT_STATUS_OK", "CLINIC-A", "clinic-a"),
+    login("NT_STATUS_WRONG_PASSWORD", "clinic-a"),
 )
 # Said of a clinic by who has no say in it, and what is no clinic's id.
 NO_CLINIC = (
@@ -82,6 +93,8 @@ NO_CLINIC = (
     '{"time": "2026-11-26T07:47:53.709+00:00", "event": "\\"clinic\\": \\"clinic-c\\""}',
     "Failed password for invalid user clinic-a from 10.0.0.1 port 50742 ssh2",
     "Invalid user Accepted password for clinic-a from 10.0.0.1 port 50742",
+    login("NT_STATUS_NO_SUCH_USER", "clinic-a"),
+    login("NT_STATUS_OK", "", 'x", "becameAccount": "clinic-a'),
 )
 
 

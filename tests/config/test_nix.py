@@ -17,6 +17,7 @@ from stack.compose import (
     WITH_INBOX_PAGE,
     WITH_RECEIVER,
     WITH_SFTP,
+    WITH_SMB,
 )
 from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
@@ -37,6 +38,7 @@ COMPOSE_FILES = (
     *WITH_RECEIVER.files,
     *WITH_INBOX_PAGE.files,
     *WITH_SFTP.files,
+    *WITH_SMB.files,
 )
 NAMES = MODULES / "names.json"
 LIBRARY = "import /repo/modules/library.nix"
@@ -272,7 +274,8 @@ def test_a_memory_limit_that_both_forms_have_is_the_same() -> None:
         if (listed := re.findall(r'MemoryMax = "(\d+M)";', module.read_text()))
     }
     assert found.keys() == {
-        *("backup", "exporters", "grafana", "loki", "operator", "receiver", "sftp", "shipper"),
+        *("backup", "exporters", "grafana", "loki", "operator", "receiver"),
+        *("sftp", "shipper", "smb"),
     }
     exporters = {name for name, image in RUN_BY.items() if image == "prober"} | {"prober"}
     found["oauth2proxy"] = found.pop("operator")

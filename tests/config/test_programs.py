@@ -73,7 +73,7 @@ def test_postgresql_reads_its_file_and_is_durable(
 
 def test_compose_files_name_no_address() -> None:
     files = list(PODMAN_DIR.glob("compose*.yml"))
-    assert len(files) == 9
+    assert len(files) == 10
     assert [line for f in files for line in f.read_text().splitlines() if "172." in line] == []
 
 
@@ -85,6 +85,7 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str, 
         OBSERVABILITY=observability,
         BACKUP_TARGET=target,
         SFTP_PORT=door,
+        SMB_PORT=door and "445",
     )
     settings = load(env_file)
     env_file.unlink()
@@ -112,7 +113,7 @@ def test_podman_compose_reads_its_files_as_one(observability: str, target: str, 
     assert told == {"embedded": {"victorialogs"}, "grafana": {"loki"}}.get(observability, set())
     assert ("backup" in hosts) is bool(target)
     assert {"orthanc", "keycloak"} <= hosts
-    assert ("sftp" in read) is bool(door)
+    assert {"sftp", "smb"} & read.keys() == ({"sftp", "smb"} if door else set())
     addresses = [
         network["ipv4_address"]
         for s in read.values()
@@ -228,3 +229,27 @@ def test_an_image_below_its_floor_is_not_built(image: Callable[[str], str]) -> N
     below = attempt([*check, *entry, "99"])
     assert below.returncode != 0
     assert "below the floor" in below.stderr
+
+
+def test_samba_knows_every_word_that_it_is_told_and_none_of_them_lets_more_in(
+    image: Callable[[str], str],
+) -> None:
+    check = ["podman", "run", "--rm", "--network=none", "--no-healthcheck", "--entrypoint=bash"]
+    check.append(f"--volume={PODMAN_DIR / 'smb' / 'smb.conf'}:/etc/smb/smb.conf:ro")
+    # It misses folders that are made at the start.
+    made = "mkdir -p /run/samba/{cache,lock,state} && exec testparm --suppress-prompt --verbose"
+    done = attempt([*check, image("smb"), "-c", f"{made} /etc/smb/smb.conf"])
+    assert done.returncode == 0, done.stderr
+    assert "Loaded services file OK." in done.stderr
+    assert "nknown parameter" not in done.stderr
+    told = {
+        key.strip(): value.strip()
+        for key, equals, value in (line.partition("=") for line in done.stdout.splitlines())
+        if equals
+    }
+    # By the names that the program itself has for them: the newest of its dialects is SMB3, and that is 3.1.1.
+    assert told["server min protocol"] == "SMB3"
+    assert told["server smb encrypt"] == "required"
+    assert told["server signing"] == "required"
+    assert told["map to guest"] == "Never"
+    assert told["vfs objects"] == "syncops"

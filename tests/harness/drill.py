@@ -57,6 +57,7 @@ def of_its_own(env_file: Path, repository: Path) -> Path:
         # The ports of other doors are the tests' own stack's.
         DICOM_PORT="",
         SFTP_PORT="",
+        SMB_PORT="",
         HTTP_PORT=str(http),
         HTTPS_PORT=str(https),
         PROJECT=f"{other.project}-drill",

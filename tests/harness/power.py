@@ -41,6 +41,7 @@ SETTINGS = {
     # Nothing comes in by another door.
     "DICOM_PORT": "",
     "SFTP_PORT": "",
+    "SMB_PORT": "",
 }
 # A loop device past the page cache may have sectors of 4 KiB.
 _MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q", "-s", "size=4096"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stack.compose import ADDITIONS, ONE_SHOT, WITH_RECEIVER, WITH_SFTP
+from stack.compose import ADDITIONS, ONE_SHOT, WITH_RECEIVER, WITH_SFTP, WITH_SMB
 from stack.compose import SERVICES as ALWAYS
 from stack.credentials import UIDS
 from stack.shell import podman, run
@@ -18,30 +18,34 @@ from stack.shell import podman, run
 if TYPE_CHECKING:
     from harness.stack import Stack
 
-ADDED = (*ADDITIONS["embedded"].services, *WITH_RECEIVER.services, *WITH_SFTP.services)
+DOORS = (*WITH_RECEIVER.services, *WITH_SFTP.services, *WITH_SMB.services)
+ADDED = (*ADDITIONS["embedded"].services, *DOORS)
 SERVICES = (*ALWAYS, *ADDED)
 LASTING = [service for service in SERVICES if service not in ONE_SHOT]
 # The importer empties folders that belong to whoever dropped them; the shipper reads what Podman keeps for root.
-# The door for SFTP becomes the account that logs in, in that one's folder.
+# The doors for SFTP and SMB become the account that logs in, by SFTP in that one's folder.
 CAPABILITIES = {
     "importer": {"CAP_DAC_OVERRIDE": 1},
     "sftp": {"CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SYS_CHROOT": 18},
     "shipper": {"CAP_DAC_OVERRIDE": 1},
+    "smb": {"CAP_SETGID": 6, "CAP_SETUID": 7},
 }
 # The group of another one, who moves what it puts there.
 GROUPS = {"receiver": "importer"}
-# nginx and the receiver are doors, Keycloak and Alertmanager send mail; who uploads by SFTP reaches no service.
+# nginx and the receiver are doors, Keycloak and Alertmanager send mail; who uploads by an account reaches no service.
 NETWORKS = {
     "alertmanager": {"backend", "egress"},
     "keycloak": {"backend", "egress"},
     "nginx": {"backend", "frontend"},
     "receiver": {"backend", "frontend"},
     "sftp": {"frontend"},
+    "smb": {"frontend"},
 }
 PUBLISHED = {
     "nginx": {"80/tcp", "443/tcp"},
     "receiver": {"4242/tcp"},
     "sftp": {"2022/tcp"},
+    "smb": {"4450/tcp"},
 }
 WRITTEN = {
     "alertmanager": {"/var/lib/alertmanager"},
@@ -53,6 +57,7 @@ WRITTEN = {
     "prometheus": {"/var/lib/prometheus"},
     "receiver": {"/files/inbox"},
     "shipper": {"/var/lib/metrics", "/var/lib/shipper"},
+    "smb": {"/srv/smb"},
     "victorialogs": {"/var/lib/victorialogs"},
     "victoriametrics": {"/var/lib/victoriametrics"},
 }
@@ -74,6 +79,7 @@ LISTENS = {
     "receiver": {4242, 8080},
     "sftp": {2022},
     "shipper": set(),
+    "smb": {4450},
     "victorialogs": {9428},
     "victoriametrics": {8428},
 }

@@ -12,7 +12,7 @@ from harness.phantom import ct
 from harness.stack import make
 from harness.wait import wait_until
 from stack import health
-from stack.compose import ADDITIONS, ONE_SHOT, SERVICES, WITH_RECEIVER, WITH_SFTP
+from stack.compose import ADDITIONS, ONE_SHOT, SERVICES, WITH_RECEIVER, WITH_SFTP, WITH_SMB
 from stack.shell import podman
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ EVERY = (
     *ADDITIONS["embedded"].services,
     *WITH_RECEIVER.services,
     *WITH_SFTP.services,
+    *WITH_SMB.services,
 )
 LASTING = [service for service in EVERY if service not in ONE_SHOT]
 

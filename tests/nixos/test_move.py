@@ -37,6 +37,7 @@ PODMAN = {
     "BACKUP_TARGET": str(KEPT / "backup"),
     "DICOM_PORT": "",
     "SFTP_PORT": "",
+    "SMB_PORT": "",
     "DATA_DIR": "/var/tmp/dicom-stack-test-moved",  # noqa: S108 - root alone makes it
     "EGRESS_SUBNET": "10.91.128.0/18",
     "FRONTEND_SUBNET": "10.91.0.0/18",

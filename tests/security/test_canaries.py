@@ -16,7 +16,7 @@ from harness.people import service_token
 from harness.stack import make
 from stack import credentials
 from stack.certificate import served
-from stack.images import IMAGES, SFTP, SHIPPER, VICTORIALOGS
+from stack.images import IMAGES, SFTP, SHIPPER, SMB, VICTORIALOGS
 from stack.shell import attempt, podman
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ GIVEN_AS = {
     "backup_ca": "{}\n{authority}",
     "backup_credentials": "AWS_SECRET_ACCESS_KEY={}",
 }
-BUILT = [image.name for image in (*IMAGES, SFTP, SHIPPER, VICTORIALOGS)]
+BUILT = [image.name for image in (*IMAGES, SFTP, SHIPPER, SMB, VICTORIALOGS)]
 # Keycloak keeps its clients' secrets as they are, in its database; they are worth what the database is.
 IN_THE_DATABASE = "postgresql"
 

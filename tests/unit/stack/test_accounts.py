@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from stack import accounts
 from stack.accounts import NO_PASSWORD, AccountError
 from stack.credentials import ensure_secrets
+from stack.nt_hash import nt_hash
 from stack.shell import attempt
 
 if TYPE_CHECKING:
@@ -47,6 +49,34 @@ def test_what_is_given_last_counts_alone(tmp_path: Path, inbox: Path) -> None:
     assert not accounts.give(tmp_path, inbox, "clinic-a", f"# the NAS\n{KEY} nas\n")
     assert (tmp_path / "keys" / "clinic-a").read_text() == f"{KEY} nas\n"
     assert f"clinic-a:{NO_PASSWORD}:" in (tmp_path / "shadow").read_text()
+
+
+def test_a_share_is_opened_by_the_password_and_not_by_keys(tmp_path: Path, inbox: Path) -> None:
+    password = accounts.give(tmp_path, inbox, "clinic-a")
+    accounts.give(tmp_path, inbox, "clinic-b", KEY)
+    (line,) = (tmp_path / "smbpasswd").read_text().splitlines()
+    name, uid, old, kept, flags, _, _ = line.split(":")
+    assert (name, uid, old, kept) == ("clinic-a", "7200", "X" * 32, nt_hash(password))
+    # As Samba reads it: a user's, in thirteen characters.
+    assert (flags, len(flags)) == ("[U          ]", 13)
+    assert (tmp_path / "smbpasswd").stat().st_mode & 0o777 == 0o600
+    accounts.give(tmp_path, inbox, "clinic-a", KEY)
+    assert (tmp_path / "smbpasswd").read_text() == ""
+
+
+def test_an_account_from_before_there_were_shares_stays_and_says_so(
+    tmp_path: Path, inbox: Path
+) -> None:
+    accounts.give(tmp_path, inbox, "clinic-a")
+    assert accounts.listed(tmp_path) == "clinic-a: opened by a password\n"
+    file = tmp_path / "accounts.json"
+    known = json.loads(file.read_text())
+    del known["clinic-a"]["nt_hash"]
+    file.write_text(json.dumps(known))
+    accounts.ensure(tmp_path)
+    assert "clinic-a:$6$" in (tmp_path / "shadow").read_text()
+    assert (tmp_path / "smbpasswd").read_text() == ""
+    assert "before there were shares (SFTP only)" in accounts.listed(tmp_path)
 
 
 def test_a_removed_account_is_in_no_file_and_a_lost_file_is_written_anew(

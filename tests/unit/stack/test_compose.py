@@ -31,6 +31,7 @@ EVERYTHING = (
     compose.WITH_BACKUP,
     compose.WITH_RECEIVER,
     compose.WITH_SFTP,
+    compose.WITH_SMB,
 )
 
 
@@ -51,6 +52,7 @@ def merged(name: str, settings: Settings | None = None) -> dict[str, dict[str, o
         "DICOM_PORT=11112",
         "INBOX_PAGE=yes",
         "SFTP_PORT=2022",
+        "SMB_PORT=445\nSMB_ADDRESS=192.0.2.5",
     ]
 )
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
@@ -113,9 +115,8 @@ def test_each_added_service_has_a_folder_that_nobody_else_reads(settings: Settin
     for service in compose.added(settings).services:
         folder = (settings.data_dir / service).stat()
         assert (folder.st_uid, stat.S_IMODE(folder.st_mode)) == (UIDS[service], 0o700)
-    absent = {"backup", "loki", "grafana", "receiver", "sftp", "shipper", "victorialogs"} - set(
-        compose.services(settings)
-    )
+    added = {"backup", "loki", "grafana", "receiver", "sftp", "shipper", "smb", "victorialogs"}
+    absent = added - set(compose.services(settings))
     assert not [name for name in absent if (settings.data_dir / name).exists()]
 
 
