@@ -81,7 +81,7 @@ in {
       };
     });
     environment.etc = {
-      "dicom-stack/settings.json".text = builtins.toJSON (removeAttrs cfg ["hardenedUnits" "secretReaders" "sftpAccounts"]);
+      "dicom-stack/settings.json".text = builtins.toJSON (removeAttrs cfg ["hardenedUnits" "secretReaders" "uploads"]);
       "prometheus/scrape/backup.yml".source = ../podman/prometheus/scrape/backup.yml;
     };
 

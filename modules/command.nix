@@ -9,11 +9,13 @@
   cfg = config.services.dicom-stack;
   realm = config.systemd.services.dicom-realm;
   backedUp = cfg.backup.target != null;
+  byAccount = cfg.doors.sftp.enable || cfg.doors.smb.enable;
   units =
     ["postgresql" "keycloak" "dicom-realm" "orthanc" "dicom-importer" "ohif" "nginx" "dicom-auditor" "prometheus" "alertmanager" "loki" "grafana" "oauth2-proxy"]
     ++ map (name: "prometheus-${name}-exporter") ["node" "postgres" "nginx" "blackbox"]
     ++ optional cfg.doors.dicom.enable "dicom-receiver"
     ++ optional cfg.doors.sftp.enable "dicom-sftp"
+    ++ optional cfg.doors.smb.enable "dicom-smb"
     ++ optional backedUp "dicom-backup-metrics";
   # As podman/stack/deleted.py says it.
   heldBy =
@@ -129,10 +131,10 @@ in {
           }
           accounts() {
             ${
-            if cfg.doors.sftp.enable
-            then cfg.sftpAccounts
+            if byAccount
+            then cfg.uploads.command
             else ''
-              echo "nobody uploads by SFTP: set services.dicom-stack.doors.sftp.enable" >&2
+              echo "nobody uploads by an account: set services.dicom-stack.doors.sftp.enable, or doors.smb.enable" >&2
               return 1
             ''
           }
@@ -160,14 +162,13 @@ in {
             said=$(realm clinic --id "$2" --name "$3")
             echo "$said"
             [[ $said != *", open" ]] || folders "$2"
-            ${lib.optionalString cfg.doors.sftp.enable ''[[ -e ${cfg.dataDir}/secrets/accounts/keys/$2 ]] || accounts give --inbox "$files/inbox" --clinic "$2"''}
+            ${lib.optionalString byAccount ''[[ -e ${cfg.dataDir}/secrets/accounts/keys/$2 ]] || accounts give --inbox "$files/inbox" --clinic "$2"''}
             ;;
           account)
             accounts give --inbox "$files/inbox" "''${@:2}"
             ;;
           account-remove)
             accounts remove "''${@:2}"
-            ${lib.optionalString cfg.doors.sftp.enable "systemctl restart dicom-sftp.service"}
             ;;
           accounts)
             accounts list

@@ -23,7 +23,9 @@
     ./grafana.nix
     ./shipper.nix
     ./operator.nix
+    ./accounts.nix
     ./sftp.nix
+    ./smb.nix
     ./backup.nix
     ./command.nix
   ];

@@ -221,6 +221,21 @@ in {
         description = "Certificate (PEM) of the authority that signed the devices' own, which they must then show.";
       };
     };
+    doors.smb = {
+      enable = mkEnableOption "uploads over a network share (SMB 3.1.1), a share a clinic, with the accounts of `dicom-stack account`";
+      interfaces = mkOption {
+        type = listOf (strMatching "[A-Za-z0-9_.@-]+");
+        default = [];
+        example = ["enp3s0"];
+        description = "The network interfaces that shares are seen at, and whose firewall lets them in; they must be named.";
+      };
+      port = mkOption {
+        type = port;
+        default = 445;
+        example = 4450;
+        description = "The port that they come in by; Windows asks no other than 445.";
+      };
+    };
     doors.sftp = {
       enable = mkEnableOption "uploads by SFTP, with an account a clinic (`dicom-stack account --clinic clinic-c`)";
       port = mkOption {
@@ -271,6 +286,10 @@ in {
       {
         assertion = cfg.backup.target != null -> cfg.backup.target != cfg.dataDir && !hasPrefix "${cfg.dataDir}/" cfg.backup.target;
         message = "services.dicom-stack.backup.target lies within dataDir: what is lost with it is no backup; name another disk.";
+      }
+      {
+        assertion = cfg.doors.smb.enable -> cfg.doors.smb.interfaces != [];
+        message = "services.dicom-stack.doors.smb.enable needs doors.smb.interfaces, the network interfaces that shares are seen at.";
       }
       {
         assertion = cfg.backup.target != null && hasPrefix "sftp:" cfg.backup.target -> cfg.backup.hostKey != null;

@@ -5,27 +5,13 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatMapStringsSep fileset genAttrs getExe getExe' mkIf;
+  inherit (lib) genAttrs getExe getExe' mkIf;
   cfg = config.services.dicom-stack;
   door = cfg.doors.sftp;
   wanted = cfg.enable && door.enable;
-  folder = "${cfg.dataDir}/secrets/accounts";
-  shell = getExe' pkgs.shadow "nologin";
+  inherit (cfg.uploads) folder;
   # Where each account's inbox is shown, beneath a folder that is root's.
   roots = "/run/dicom-sftp";
-  # Who has an account, from the same code that says so in the Podman form.
-  sources = fileset.toSource {
-    root = ../podman;
-    fileset = fileset.unions [../podman/stack/__init__.py ../podman/stack/accounts.py ../podman/stack/credentials.py];
-  };
-  accounts = pkgs.writeShellApplication {
-    name = "dicom-sftp-accounts";
-    runtimeInputs = [pkgs.openssl pkgs.python3];
-    text = ''
-      export PYTHONPATH=${sources}
-      exec python3 -B -m stack.accounts --shell ${shell} ${folder} "$@"
-    '';
-  };
   # Shows those who have an account their inboxes, and nobody else; a running sshd sees it at once.
   show = pkgs.writeShellApplication {
     name = "dicom-sftp-show";
@@ -54,26 +40,12 @@
       done
     '';
   };
-  # What the server finds as /etc: its accounts under the names of those of the host.
-  etc = pkgs.runCommand "dicom-sftp-etc" {} ''
-    mkdir -p $out/accounts $out/sftp
-    ${concatMapStringsSep "\n" (name: "ln -s accounts/${name} $out/${name}") ["group" "passwd" "shadow"]}
-    cp ${../podman/sftp/sshd_config} $out/sftp/sshd_config
-  '';
 in {
-  options.services.dicom-stack.sftpAccounts = lib.mkOption {
-    internal = true;
-    type = lib.types.lines;
-    default = "";
-    description = "The operator's command for accounts, told its words.";
-  };
-
   config = mkIf wanted {
     networking.firewall =
       if cfg.interfaces == []
       then {allowedTCPPorts = [door.port];}
       else {interfaces = genAttrs cfg.interfaces (_: {allowedTCPPorts = [door.port];});};
-    systemd.tmpfiles.settings.dicom-stack.${folder}.d.mode = "0755";
 
     services.dicom-stack = {
       hardenedUnits = ["dicom-sftp"];
@@ -82,9 +54,9 @@ in {
         units = ["dicom-sftp"];
         files = ["sftp_host_key"];
       };
-      sftpAccounts = ''
-        ${getExe accounts} "$@"
+      uploads.command = ''
         ${getExe show}
+        [[ "$1" != remove ]] || systemctl restart dicom-sftp.service
       '';
     };
     systemd.services.dicom-sftp = {
@@ -94,7 +66,7 @@ in {
       unitConfig.RequiresMountsFor = [folder "${cfg.dataDir}/files"];
       serviceConfig = {
         ExecStartPre = [
-          "+${getExe accounts} ensure"
+          "+${getExe cfg.uploads.program} ensure"
           "+${getExe show}"
         ];
         ExecStart = "${getExe' pkgs.openssh "sshd"} -D -e -f /etc/sftp/sshd_config -p ${toString door.port}";
@@ -108,7 +80,7 @@ in {
         # To become another user, to change into a folder, and to take what it does not need from a child.
         SystemCallFilter = ["@system-service" "~@privileged" "@setuid" "@resources" "chroot"];
         BindPaths = ["${roots}:/srv/sftp"];
-        BindReadOnlyPaths = ["${etc}:/etc" "${folder}:/etc/accounts"];
+        BindReadOnlyPaths = ["${cfg.uploads.etc}:/etc" "${folder}:/etc/accounts"];
         # Who asks for a user shall find those of the accounts, and not be answered by the host.
         InaccessiblePaths = ["-/run/nscd"];
         MemoryMax = "128M";

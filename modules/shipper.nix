@@ -37,6 +37,7 @@
     secrets = "dicom-stack-secrets";
     sftp = "dicom-sftp";
     shipper = "dicom-shipper";
+    smb = "dicom-smb";
   };
   is = service: unit: ''
     set("${service}" value("label.service") condition("''${.journal._SYSTEMD_UNIT}" eq "${unit}.service"));

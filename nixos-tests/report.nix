@@ -142,11 +142,21 @@ in {
       };
     };
   doors = let
-    found = with' {services.dicom-stack.doors.sftp.enable = true;};
+    found = with' {
+      services.dicom-stack.doors = {
+        sftp.enable = true;
+        smb = {
+          enable = true;
+          interfaces = ["enp3s0"];
+        };
+      };
+    };
   in {
     complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
-    firewall = found.networking.firewall.allowedTCPPorts;
+    firewall = {inherit (found.networking.firewall) allowedTCPPorts interfaces;};
     sftp = found.systemd.units."dicom-sftp.service".text;
+    smb = found.systemd.units."dicom-smb.service".text;
+    command = (builtins.head (filter (package: (package.name or "") == "dicom-stack") found.environment.systemPackages)).text;
   };
   acme = mapAttrs (_: certificate: {inherit (certificate) group webroot;}) config.security.acme.certs;
   options = attrNames (filterAttrs (_: option: !(option.internal or false)) system.options.services.dicom-stack);
@@ -177,6 +187,7 @@ in {
     backupWithoutHostKey = complaints {services.dicom-stack.backup.target = "sftp:backup@nas.example.org:stack";};
     backupWithPassword = complaints {services.dicom-stack.backup.target = "rest:https://stack:word@nas.example.org/";};
     devicesCertificatesWithoutTls = complaints {services.dicom-stack.doors.dicom.clientAuthorityFile = "/var/lib/pacs/ca.pem";};
+    shareWithoutInterface = complaints {services.dicom-stack.doors.smb.enable = true;};
     telegramWithoutToken = complaints {services.dicom-stack.alertTelegramChat = -1001;};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };

@@ -32,6 +32,7 @@ COMPLAINTS = {
     "backupWithinDataDir": "backup.target lies within dataDir",
     "backupWithoutHostKey": "set backup.hostKey to the line that the server has",
     "backupWithPassword": "backup.target holds a password",
+    "shareWithoutInterface": "doors.smb.enable needs doors.smb.interfaces",
     "devicesCertificatesWithoutTls": "set doors.dicom.tls",
     "telegramWithoutToken": "alertTelegramChat needs secretFiles.telegram_token",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
@@ -151,6 +152,7 @@ def test_the_shipper_knows_every_unit_and_its_service(example: Example) -> None:
         "secrets",
         "sftp",
         "shipper",
+        "smb",
     }
     unit = example.strings("units")["dicom-shipper.service"]
     assert '"LOGS_URL=http://loki:3100/loki/api/v1/push"' in unit
@@ -437,9 +439,9 @@ def test_the_firewall_opens_the_dicom_door_where_it_is_said(example: Example) ->
 
 
 def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Example) -> None:
-    assert "dicom-sftp.service" not in example.strings("units")
+    assert not {"dicom-sftp.service", "dicom-smb.service"} & example.strings("units").keys()
     assert example.get("doors", "complaints") == []
-    assert example.get("doors", "firewall") == [80, 443, 2022]
+    assert example.get("doors", "firewall", "allowedTCPPorts") == [80, 443, 2022]
     unit = str(example.get("doors", "sftp"))
     (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     assert re.search(r"/bin/sshd -D -e -f /etc/sftp/sshd_config -p 2022$", started)
@@ -452,6 +454,35 @@ def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Exam
     assert "BindReadOnlyPaths=/srv/dicom-stack/secrets/accounts:/etc/accounts" in lines
     assert "/secrets/sftp.sftp_host_key:/run/secrets/sftp_host_key" in unit
     assert "InaccessiblePaths=-/run/nscd" in lines
+
+
+def test_shares_are_seen_at_the_interfaces_that_are_named_and_know_the_accounts_alone(
+    example: Example,
+) -> None:
+    opened = example.get("doors", "firewall", "interfaces")
+    assert isinstance(opened, dict)
+    assert {name: one["allowedTCPPorts"] for name, one in opened.items()} == {"enp3s0": [445]}
+    unit = str(example.get("doors", "smb"))
+    lines = unit.splitlines()
+    (started,) = [line for line in lines if line.startswith("ExecStart=")]
+    assert "/bin/smbd --foreground " in started
+    assert " --configfile=/etc/smb/smb.conf --port=445 " in started
+    assert started.endswith('"--option=interfaces=lo enp3s0" "--option=bind interfaces only=yes"')
+    assert "NoNewPrivileges=true" in lines
+    assert [line for line in lines if line.startswith("CapabilityBoundingSet=")] == [
+        f"CapabilityBoundingSet=CAP_{name}" for name in ("NET_BIND_SERVICE", "SETGID", "SETUID")
+    ]
+    assert "BindPaths=/srv/dicom-stack/files/inbox:/srv/smb" in lines
+    assert "BindReadOnlyPaths=/srv/dicom-stack/secrets/accounts:/etc/accounts" in lines
+    assert "InaccessiblePaths=-/run/nscd" in lines
+
+
+def test_one_command_gives_the_account_that_both_doors_know(example: Example) -> None:
+    command = str(example.get("doors", "command"))
+    assert len(re.findall(r"/bin/dicom-accounts ", command)) == 1
+    shown = command.index("/bin/dicom-sftp-show")
+    ended = command.index("systemctl try-restart dicom-smb.service")
+    assert command.index("/bin/dicom-accounts ") < min(shown, ended)
 
 
 def test_a_certificate_comes_by_acme_or_from_the_operator(example: Example) -> None:
