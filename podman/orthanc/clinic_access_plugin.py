@@ -240,6 +240,18 @@ class Hooks:
             return refuse(output, rules.ARCHIVE_MISSING)
         return output.AnswerBuffer(f"[{','.join(found)}]".encode(), "application/json")
 
+    def on_aged(
+        self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
+    ) -> None:
+        """Tell the importer a page of the studies from before a day."""
+        try:
+            found = self.lister.aged(*storage.parse_aged(request["body"]))
+        except ValueError as error:
+            return refuse(output, rules.Deny(HTTPStatus.BAD_REQUEST, str(error)))
+        except IndexMissingError:
+            return refuse(output, rules.ARCHIVE_MISSING)
+        return output.AnswerBuffer(f"[{','.join(found)}]".encode(), "application/json")
+
     def on_set_aside(
         self, output: orthanc.RestOutput, _uri: str, /, **request: Unpack[RestArguments]
     ) -> None:
@@ -269,6 +281,7 @@ def register(hooks: Hooks) -> list[object]:
     """Put the gate and the routes of our own into Orthanc; returns what must stay referenced."""
     routes = {
         "/clinic-search/(.*)": hooks.on_search,
+        "/clinic-access/aged": hooks.on_aged,
         "/clinic-access/clinics": hooks.on_clinics,
         "/clinic-access/files": hooks.on_files,
         "/clinic-access/held": hooks.on_held,

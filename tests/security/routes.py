@@ -312,7 +312,7 @@ ROWS = (
             *("/", "/viewer?StudyInstanceUIDs={study}", "/callback", "/metrics", "/health"),
             *("/wado/", "/WADO", "/DICOM-WEB/studies", "/auth"),
             *("/clinic-access/clinics", "/clinic-access/refusal", "/clinic-access/held"),
-            *("/clinic-access/files", "/clinic-access/set-aside"),
+            *("/clinic-access/aged", "/clinic-access/files", "/clinic-access/set-aside"),
             *("/tools/find", "/system"),
             *("/.well-known/acme-challenge/x", "/api/v1/query"),
         )
@@ -478,7 +478,7 @@ WITHIN: Mapping[tuple[str, str], frozenset[str]] = {
     **{
         ("POST", path): frozenset({"importer"})
         for path in (
-            *("/clinic-access/files", "/clinic-access/set-aside"),
+            *("/clinic-access/aged", "/clinic-access/files", "/clinic-access/set-aside"),
             *("/clinic-access/held", "/tools/lookup", "/dicom-web/studies", "{S}", "/instances"),
             "/instances/{instance_id}/attachments/dicom/verify-md5",
             "/studies/{study_id}/update-dicomweb-cache",

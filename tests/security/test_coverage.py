@@ -78,7 +78,7 @@ def test_what_orthanc_and_its_plugins_offer_is_closed_unless_the_table_says_who_
 
 def test_what_the_table_opens_is_offered(offered: Offer) -> None:
     ours = re.findall(r'^        "(/[^"]+)": hooks\.', PLUGIN.read_text(), re.MULTILINE)
-    assert len(ours) == 7
+    assert len(ours) == 8
     own = {one for one in WITHIN if any(re.fullmatch(pattern, one[1]) for pattern in ours)}
     # Each of ours by some row.
     assert [p for p in ours if not any(re.fullmatch(p, path) for _, path in own)] == []

@@ -156,6 +156,34 @@ WITH RECURSIVE below (id) AS (
 SELECT attachedfiles.uuid FROM attachedfiles JOIN below ON below.id = attachedfiles.id
 """
 
+# A date (DA) is compared as text: whoever asks reads it again. Metadata 7 is when Orthanc last took
+# in something of a study.
+_AGED = """
+SELECT json_build_object(
+  'number', study.internalid, 'study', study.publicid, 'uid', named.value,
+  'clinic', coalesce(clinic.value, ''), 'date', coalesce(dated.value, ''),
+  'updated', coalesce(updated.value, ''),
+  'images', (
+    SELECT coalesce(json_agg(json_build_array(
+      image.publicid, coalesce(file.uuid, ''), coalesce(file.compressedsize, 0))), '[]')
+    FROM resources AS series
+    JOIN resources AS image ON image.parentid = series.internalid
+    LEFT JOIN attachedfiles AS file ON file.id = image.internalid AND file.filetype = 1
+    WHERE series.parentid = study.internalid)
+)::text
+FROM resources AS study
+JOIN dicomidentifiers AS named
+  ON named.id = study.internalid AND named.taggroup = 32 AND named.tagelement = 13
+LEFT JOIN dicomidentifiers AS dated
+  ON dated.id = study.internalid AND dated.taggroup = 8 AND dated.tagelement = 32
+LEFT JOIN maindicomtags AS clinic
+  ON clinic.id = study.internalid AND clinic.taggroup = 8 AND clinic.tagelement = 128
+LEFT JOIN metadata AS updated ON updated.id = study.internalid AND updated.type = 7
+WHERE study.resourcetype = 1 AND study.internalid > %s AND coalesce(dated.value, '') < %s
+ORDER BY study.internalid
+LIMIT %s
+"""
+
 
 class Cursor(Protocol):
     """What is used of a cursor (PEP 249)."""
@@ -254,6 +282,14 @@ class Index:
         """
         found = self._ask(_FILES, [resource, resource, filetype, count])
         return [described for (described,) in found]
+
+    def aged(self, after: int, before: str, count: int) -> list[str]:
+        """Return so many studies after Orthanc's number of one, as JSON, dated before a day (DA) or not at all.
+
+        Each `images` is Orthanc's identifier, the name of its file (empty: none) and that one's size
+        in bytes. Raises IndexMissingError.
+        """
+        return [described for (described,) in self._ask(_AGED, [after, before, count])]
 
     def listed(self, names: Sequence[str]) -> list[str]:
         """Return which of these names of files the index knows. Raises IndexMissingError."""

@@ -78,7 +78,7 @@ ROUTES = tuple(
         ("POST", r"/instances", Access.STORE),
         ("GET", rf"/(?:patients|studies|series|instances)/{_ID}", Access.NATIVE_READ),
         ("GET", r"/(?:studies|changes|statistics|system)", Access.NATIVE_READ),
-        ("POST", r"/clinic-access/(?:held|files)", Access.VERIFY),
+        ("POST", r"/clinic-access/(?:aged|files|held)", Access.VERIFY),
         ("POST", r"/clinic-access/set-aside", Access.REMOVE),
         ("POST", r"/tools/lookup", Access.VERIFY),
         ("GET", rf"/(?:studies|series)/{_ID}/(?:series|instances)", Access.VERIFY),

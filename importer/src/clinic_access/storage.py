@@ -27,6 +27,15 @@ def parse_page(body: bytes) -> tuple[int, int, int]:
     return resource, filetype, count
 
 
+def parse_aged(body: bytes) -> tuple[int, str, int]:
+    """Read after which number studies are listed, before which day (a number as 20161231), and how many.
+
+    Raises ValueError.
+    """
+    number, day, count = parse_page(body)
+    return number, f"{day:08}", count
+
+
 def parse_names(body: bytes) -> list[str]:
     """Read a JSON list of names as Orthanc gives its files; raises ValueError."""
     names = _json(body)

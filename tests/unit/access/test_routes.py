@@ -52,6 +52,7 @@ ALLOWED = [
     ("GET", "/studies", Route(Access.NATIVE_READ)),
     ("GET", f"/series/{ID}", Route(Access.NATIVE_READ)),
     ("POST", "/clinic-access/held", Route(Access.VERIFY)),
+    ("POST", "/clinic-access/aged", Route(Access.VERIFY)),
     ("POST", "/clinic-access/files", Route(Access.VERIFY)),
     ("POST", "/clinic-access/set-aside", Route(Access.REMOVE)),
     ("POST", "/tools/lookup", Route(Access.VERIFY)),

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clinic_access import storage
-from clinic_access.storage import MAX_FILES, MIN_AGE_S, QUARANTINE, parse_names, parse_page
+from clinic_access.storage import (
+    MAX_FILES,
+    MIN_AGE_S,
+    QUARANTINE,
+    parse_aged,
+    parse_names,
+    parse_page,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +41,12 @@ def nothing(_: Sequence[str]) -> list[str]:
 def test_a_page_is_read() -> None:
     assert parse_page(b"[0, 0, 1]") == (0, 0, 1)
     assert parse_page(f"[{2**63 - 1}, 4301, {MAX_FILES}]".encode()) == (2**63 - 1, 4301, MAX_FILES)
+
+
+def test_a_page_of_studies_begins_after_one_and_ends_before_a_day() -> None:
+    assert parse_aged(b"[7, 20161125, 50]") == (7, "20161125", 50)
+    with pytest.raises(ValueError, match="not a list of numbers"):
+        parse_aged(b'[7, "20161125", 50]')
 
 
 @pytest.mark.parametrize(
