@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dicom_importer import log
 
-from dicom_backup import dumps, farm, journal, realm, record, restore_state, state
+from dicom_backup import backed_up, dumps, farm, journal, realm, record, restore_state, state
 from dicom_backup.config import OWN_SECRETS, Config
 from dicom_backup.dumps import Dump, DumpError, Programs, stamp
 from dicom_backup.restic import NoRepositoryError, Repository, ResticError, Saved
@@ -103,6 +103,7 @@ def run(tools: Tools, *, dump: bool = False) -> State:
                 unread=len(made.unread),
             )
         state.save(tools.config.state_file, known)
+        backed_up.write(tools.config, known)
         return known
 
 

@@ -2,7 +2,7 @@
 
 from dicom_importer import log
 
-from dicom_backup import checking, retention, state
+from dicom_backup import backed_up, checking, retention, state
 from dicom_backup.restic import ResticError
 from dicom_backup.run import Tools, alone, open_repository
 from dicom_backup.state import State
@@ -21,6 +21,7 @@ def upkeep(tools: Tools, *, everything: bool = False) -> State:
         known.target = tools.config.target
         _check(tools, known, everything=everything)
         state.save(tools.config.state_file, known)
+        backed_up.write(tools.config, known)
         # Of a repository that is not whole nothing is thrown away.
         if tools.config.prune and not known.check_error:
             _retain(tools, known)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from dicom_backup import checking, dumps
+from dicom_backup import backed_up, checking, dumps
 from dicom_backup.dumps import DumpError, Programs
 from dicom_backup.restic import WrongKeyError
 from dicom_backup.run import run
@@ -84,6 +84,9 @@ def test_a_damaged_repository_is_noticed_named_and_healed_from_what_is_here(
     assert "make backup-repair" in known.check_error
     # Nothing is thrown away meanwhile.
     assert known.forgot_s == 0
+    assert "NOT whole" in backed_up.doubt(
+        backed_up.read(site.config.storage_dir), site.config.target, site.now_s
+    )
     # A run as usual does not bring back what the repository believes to have.
     repair(site.tools)
     site.now_s += 900

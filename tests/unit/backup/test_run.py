@@ -9,7 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from dicom_backup import config, farm, record, retention, state, status
+from dicom_backup import backed_up, config, farm, record, retention, state, status
 from dicom_backup.cli import main
 from dicom_backup.metrics import registry
 from dicom_backup.service import Schedule
@@ -44,6 +44,35 @@ def test_what_was_saved_comes_back_by_restic_and_the_key_alone(site: Site, tmp_p
         assert journal.execute("SELECT path FROM arrival").fetchall() == [("clinic-a/image.dcm",)]
     journal.close()
     assert json.loads((back / "backup/dumps/dump.json").read_text())["orthanc_schema"] == "6"
+
+
+def test_what_a_run_holds_is_told_beside_the_links(site: Site) -> None:
+    old, today = site.store(age_days=30), site.store()
+    storage, target = site.config.storage_dir, site.config.target
+    assert backed_up.doubt(backed_up.read(storage), target, site.now_s) == "there is no backup yet"
+    site.back_up()
+    known = backed_up.read(storage)
+    assert known
+    assert backed_up.doubt(known, target, site.now_s) == ""
+    assert known.dumped_s == site.now_s
+    assert backed_up.lacking(storage, known, [old]) == 0
+    # It may have been half written.
+    assert backed_up.lacking(storage, known, [old, today]) == 1
+    later = site.store(age_days=30)
+    assert backed_up.lacking(storage, known, [old, later]) == 1
+    farm.scan(storage, site.now_s)
+    assert backed_up.lacking(storage, known, [old, later]) == 2
+    site.now_s += DAY_S
+    assert "the last backup is too old" in backed_up.doubt(known, target, site.now_s)
+    site.back_up()
+    known = backed_up.read(storage)
+    assert known
+    assert backed_up.lacking(storage, known, [old, later, today]) == 0
+    site.target.rename(site.target.with_name("away"))
+    site.back_up()
+    assert "the last backup is not good" in backed_up.doubt(
+        backed_up.read(storage), target, site.now_s
+    )
 
 
 def test_the_key_and_what_opens_the_target_are_in_no_snapshot(site: Site) -> None:
