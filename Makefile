@@ -13,7 +13,7 @@ export F REASON
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit move export correct merge replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -112,6 +112,9 @@ delete: ## delete a study for good, after saying what goes: make delete STUDY=1.
 
 readmit: ## let what was deleted be imported again: make readmit STUDY=1.2.… REASON="…"
 	@$(STACK) importer readmit --study '$(STUDY)' $(ORDER)
+
+retention: ## what has had its time by STUDY_RETENTION_…, and what is held back: make retention [CSV=1]; delete it: YES=1 REASON="…"
+	@$(STACK) importer retention --by '$(WHO)' $(if $(CSV),--csv) $(if $(YES),--yes --reason "$$REASON")
 
 move: ## let a study belong to another clinic: make move STUDY=1.2.… TO=clinic-b REASON="…"
 	@$(STACK) importer move --study '$(STUDY)' --to '$(TO)' $(ORDER)

@@ -50,9 +50,16 @@ def run(settings: Settings, command: str, words: Sequence[str]) -> int:
     done = subprocess.run(argv, check=False, env=environment())  # noqa: S603 - argument lists of our own, no shell
     if done.returncode == NOT_RUN:
         raise CommandError(f"the {service} does not run (container {container}): run make up first")
-    if command == "importer" and words[0] == "delete":
+    if command == "importer" and _deletes(words):
         say(deleted.backups(settings))
     return done.returncode
+
+
+def _deletes(words: Sequence[str]) -> bool:
+    # A table for a spreadsheet has no words beneath it.
+    return words[0] == "delete" or (
+        words[0] == "retention" and {"--yes", "--csv"} & {*words} == {"--yes"}
+    )
 
 
 def old_studies_of(settings: Settings, source: str, clinic: str) -> int:

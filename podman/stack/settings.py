@@ -156,6 +156,8 @@ def _are_networks(value: str) -> bool:
 
 
 _MAILBOX = r'[^@\s,<>"]+@[^@\s,<>"]+'
+_YEARS = r"([1-9][0-9]?|100)"
+_CLINIC_YEARS = rf"[a-z0-9-]+=({_YEARS}|never)"
 _PORT = (_is_port, "a port number")
 _POSITIVE = (_is_positive, "a whole number above 0")
 _NETWORK = (_is_container_network, "an IPv4 network of /24 or larger, such as 172.28.0.0/16")
@@ -220,7 +222,14 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "COOLDOWN_S": _POSITIVE,
     "INBOX_PAGE": (_matches(r"|yes"), "yes or nothing"),
     "PROCESSED_RETENTION_DAYS": _POSITIVE,
-    "AUDIT_RETENTION_YEARS": (_matches(r"[1-9][0-9]?|100"), "whole years, 1 to 100"),
+    "STUDY_RETENTION_YEARS": (_matches(rf"|{_YEARS}"), "whole years, 1 to 100, or nothing (never)"),
+    "STUDY_RETENTION_CLINICS": (
+        _matches(rf"|{_CLINIC_YEARS}( *, *{_CLINIC_YEARS})*"),
+        "years or never of clinics, such as clinic-a=15,clinic-b=never",
+    ),
+    "STUDY_RETENTION_MINIMUM_YEARS": (_matches(rf"0|{_YEARS}"), "whole years, 0 to 100"),
+    "STUDY_RETENTION_MINORS_AGE": (_matches(rf"0|{_YEARS}"), "an age in years, or 0"),
+    "AUDIT_RETENTION_YEARS": (_matches(_YEARS), "whole years, 1 to 100"),
     "FRONTEND_SUBNET": _NETWORK,
     "BACKEND_SUBNET": _NETWORK,
     "EGRESS_SUBNET": _NETWORK,
@@ -237,6 +246,7 @@ def _check(values: dict[str, str], env_file: Path) -> None:
         raise SettingsError(
             f"{env_file}: set both TLS_CERTIFICATE and TLS_CERTIFICATE_KEY, or neither"
         )
+    _check_years(values, env_file)
     if values["DICOM_CLIENT_CA"] and not values["DICOM_TLS"]:
         raise SettingsError(
             f"{env_file}: DICOM_CLIENT_CA asks devices for a certificate, which only TLS does: set DICOM_TLS=yes"
@@ -263,3 +273,13 @@ def _check(values: dict[str, str], env_file: Path) -> None:
         raise SettingsError(
             f"{env_file}: ALERT_EMAIL is set: set SMTP_HOST and SMTP_FROM too, by which its mail is sent"
         )
+
+
+def _check_years(values: dict[str, str], env_file: Path) -> None:
+    minimum = int(values["STUDY_RETENTION_MINIMUM_YEARS"])
+    for key in ("STUDY_RETENTION_YEARS", "STUDY_RETENTION_CLINICS"):
+        if any(int(years) < minimum for years in re.findall(r"(?:^|=)(\d+)", values[key])):
+            raise SettingsError(
+                f"{env_file}: {key}={values[key]!r}: studies would go before {minimum} years are over; where your law"
+                " asks for less, set STUDY_RETENTION_MINIMUM_YEARS"
+            )

@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--mb-per-s", type=float, default=0.0, metavar="N", help="read no faster")
     verify.add_argument("--json", action="store_true", help="a JSON line for each difference")
     delete = commands.add_parser("delete", help="delete a study or series for good")
+    retention = commands.add_parser("retention", help="tell what has had its time, or delete it")
+    retention.add_argument("--csv", action="store_true", help="for a spreadsheet")
+    retention.add_argument(
+        "--yes", action="store_true", help="delete it, and not only say what goes"
+    )
+    retention.add_argument("--reason", default="", help="why, for audit; needed with --yes")
     readmit = commands.add_parser("readmit", help="let what was deleted be imported again")
     move = commands.add_parser("move", help="let a study belong to another clinic")
     export = commands.add_parser("export", help="write a study's zip file to the standard output")
@@ -73,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--reason", required=True, type=_reason, help="why, for audit")
         if command is not merge:
             command.add_argument("--study", required=True, type=_uid, metavar="UID")
-    for command in (replace, replay, verify, delete, readmit, move, export, correct, merge):
+    ordered = (delete, readmit, retention, move, export, correct, merge)
+    for command in (replace, replay, verify, *ordered):
         needed = command is not verify
         command.add_argument("--by", required=needed, metavar="NAME", help="who does it, for audit")
     commands.add_parser("realm", help="reconcile the identity provider's realm", add_help=False)
@@ -177,6 +184,19 @@ def _delete(settings: Config, arguments: argparse.Namespace) -> int:
     return _carry(settings, arguments, delete, which=which, sure=arguments.yes)
 
 
+def _retention(settings: Config, arguments: argparse.Namespace) -> int:
+    from dicom_importer import retention, retire  # noqa: PLC0415
+
+    if arguments.yes:
+        try:
+            arguments.reason = _reason(arguments.reason)
+        except argparse.ArgumentTypeError as error:
+            raise config.ConfigError(f"retention --yes needs --reason TEXT: {error}") from None
+    kept = retire.Kept(retention.rule(settings), settings.backup_target, settings.archive_dir)
+    wanted = {"kept": kept, "sure": arguments.yes, "as_csv": arguments.csv}
+    return _carry(settings, arguments, retire.run, **wanted)
+
+
 def _readmit(settings: Config, arguments: argparse.Namespace) -> int:
     from dicom_importer.delete import readmit  # noqa: PLC0415
 
@@ -245,6 +265,7 @@ _COMMANDS: dict[str, Callable[[Config, argparse.Namespace], int]] = {
     "verify": _verify,
     "delete": _delete,
     "readmit": _readmit,
+    "retention": _retention,
     "move": _move,
     "export": _export,
     "correct": _correct,

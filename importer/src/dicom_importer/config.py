@@ -18,6 +18,7 @@ class Config:
 
     archive_dir: Path
     audit_file: Path
+    backup_target: str
     client_id: str
     client_secret_file: Path
     connections: int
@@ -36,6 +37,10 @@ class Config:
     resume_free_bytes: int
     state_dir: Path
     steady_traffic_s: float
+    study_retention_clinics: str
+    study_retention_minimum_years: int
+    study_retention_minors_age: int
+    study_retention_years: str
     sweep_interval_s: float
     token_url: str
 
@@ -55,6 +60,7 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
     return Config(
         archive_dir=Path(values["ARCHIVE_DIR"]),
         audit_file=Path(values["AUDIT_FILE"]),
+        backup_target=values["BACKUP_TARGET"],
         client_id=values["CLIENT_ID"],
         client_secret_file=Path(values["CLIENT_SECRET_FILE"]),
         connections=_whole(values, "CONNECTIONS", 1),
@@ -73,6 +79,10 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
         resume_free_bytes=_whole(values, "RESUME_FREE_BYTES", 0),
         state_dir=Path(values["STATE_DIR"]),
         steady_traffic_s=_seconds(values, "STEADY_TRAFFIC_S"),
+        study_retention_clinics=values["STUDY_RETENTION_CLINICS"],
+        study_retention_minimum_years=_whole(values, "STUDY_RETENTION_MINIMUM_YEARS", 0),
+        study_retention_minors_age=_whole(values, "STUDY_RETENTION_MINORS_AGE", 0),
+        study_retention_years=values["STUDY_RETENTION_YEARS"],
         sweep_interval_s=_seconds(values, "SWEEP_INTERVAL_S"),
         token_url=values["TOKEN_URL"],
     )

@@ -79,6 +79,8 @@ class ScriptedArchive:
     refreshed: list[str] = field(default_factory=list)
     storage: Path = Path("/nowhere")
     numbers: int = 0
+    # When it last took something into a study, as it says it.
+    updated: str = "20150101T120000"
     written: set[str] = field(default_factory=set)
 
     def answer(  # noqa: C901, PLR0911, PLR0912 - one for each route
@@ -101,6 +103,8 @@ class ScriptedArchive:
                 return 200, json.dumps(self.held(json.loads(body))).encode()
             case "POST", ["clinic-access", "files"]:
                 return 200, json.dumps(self.files(*json.loads(body))).encode()
+            case "POST", ["clinic-access", "aged"]:
+                return 200, json.dumps(self.aged(*storage.parse_aged(body))).encode()
             case "POST", ["clinic-access", "set-aside"]:
                 names = storage.parse_names(body)
                 moved = storage.set_aside(self.storage, names, self.listed, time.time())
@@ -208,6 +212,28 @@ class ScriptedArchive:
             # One file each: after its type begins the next one.
             for held in every
             if held.number > after or (held.number == after and not _filetype)
+        ][:count]
+
+    def aged(self, after: int, before: str, count: int) -> list[dict[str, object]]:
+        """List the studies from before a day, each by the number of its first image."""
+        self.write()
+        studies: dict[str, list[Stored]] = {}
+        for held in sorted(self.instances.values(), key=lambda held: held.number):
+            studies.setdefault(held.id(1), []).append(held)
+        found = [
+            {
+                "number": held[0].number,
+                "study": study,
+                "uid": held[0].uids[0],
+                "clinic": str(held[0].tags.InstitutionName),
+                "date": held[0].tags.get("StudyDate", ""),
+                "updated": self.updated,
+                "images": [[one.id(3), one.uuid, len(one.content)] for one in held],
+            }
+            for study, held in studies.items()
+        ]
+        return [
+            one for one in found if after < int(str(one["number"])) and str(one["date"]) < before
         ][:count]
 
     def listed(self, names: Sequence[str]) -> list[str]:

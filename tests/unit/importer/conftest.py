@@ -108,6 +108,7 @@ def settings(root: Path, url: str) -> Config:
     return Config(
         archive_dir=root / "archive",
         audit_file=root / "import.jsonl",
+        backup_target="",
         client_id="orthanc-api",
         client_secret_file=root / "secret",
         connections=2,
@@ -126,6 +127,10 @@ def settings(root: Path, url: str) -> Config:
         resume_free_bytes=0,
         state_dir=root / "state",
         steady_traffic_s=600.0,
+        study_retention_clinics="",
+        study_retention_minimum_years=10,
+        study_retention_minors_age=28,
+        study_retention_years="",
         sweep_interval_s=60.0,
         token_url=f"{url}/token",
     )

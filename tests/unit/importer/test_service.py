@@ -50,7 +50,7 @@ def test_unknown_and_missing_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no setting COOLDOWN"):
         config.load(path, {})
     path.write_text("# nothing\n")
-    with pytest.raises(ConfigError, match="set ARCHIVE_DIR, AUDIT_FILE, CLIENT_ID"):
+    with pytest.raises(ConfigError, match="set ARCHIVE_DIR, AUDIT_FILE, BACKUP_TARGET, CLIENT_ID"):
         config.load(path, {})
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stack import deleted
+from stack import deleted, importing
 from stack.settings import Settings, load
 
 TOP = Path(__file__).resolve().parents[3]
@@ -58,6 +58,30 @@ def test_it_is_said_for_how_long_backups_hold_what_is_deleted(
 ) -> None:
     values = {**settings.values, "BACKUP_TARGET": "/mnt/backup", **changes}
     assert told in deleted.backups(dataclasses.replace(settings, values=values))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["delete", "--study", "1.2.3"], True),
+        (["retention", "--by", "x", "--yes", "--reason", "x"], True),
+        (["retention", "--by", "x"], False),
+        (["retention", "--by", "x", "--csv", "--yes", "--reason", "x"], False),
+        (["verify"], False),
+    ],
+)
+def test_what_backups_hold_is_said_beneath_what_deletes(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    *,
+    told: bool,
+) -> None:
+    done = subprocess.CompletedProcess[bytes]([], 0)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert importing.run(settings, "importer", words) == 0
+    assert (deleted.NONE in capsys.readouterr().out) is told
 
 
 def exported(target: Path | str, *command: str) -> subprocess.CompletedProcess[str]:

@@ -56,6 +56,14 @@ def test_own_settings_overlay_the_defaults_and_addresses_follow_the_subnets(tmp_
         ("ADMIN_NETWORKS=here", "ADMIN_NETWORKS"),
         ("TRUSTED_PROXIES=192.0.2.1/24", "TRUSTED_PROXIES"),
         ("OBSERVABILITY=loki", "OBSERVABILITY"),
+        ("STUDY_RETENTION_YEARS=never", "STUDY_RETENTION_YEARS"),
+        (
+            "STUDY_RETENTION_YEARS=9",
+            "before 10 years are over; .* set STUDY_RETENTION_MINIMUM_YEARS",
+        ),
+        ("STUDY_RETENTION_CLINICS=clinic-a", "STUDY_RETENTION_CLINICS"),
+        ("STUDY_RETENTION_CLINICS=clinic-2=10, b=9", "before 10 years are over"),
+        ("STUDY_RETENTION_MINORS_AGE=-1", "STUDY_RETENTION_MINORS_AGE"),
         ("LOGS_MB=1GB", "LOGS_MB"),
         ("LOGS_RETENTION_DAYS=0", "LOGS_RETENTION_DAYS"),
         ("BACKUP_TARGET=backup", "BACKUP_TARGET"),
@@ -80,6 +88,12 @@ def test_a_setting_that_cannot_work_is_refused_by_name(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         load(write(tmp_path, line + "\n"))
+
+
+def test_the_years_of_studies_may_be_fewer_where_the_minimum_is_set_lower(tmp_path: Path) -> None:
+    lines = "STUDY_RETENTION_MINIMUM_YEARS=5\nSTUDY_RETENTION_YEARS=5\n"
+    settings = load(write(tmp_path, lines + "STUDY_RETENTION_CLINICS=clinic-2=30, b=never\n"))
+    assert settings.values["STUDY_RETENTION_CLINICS"] == "clinic-2=30, b=never"
 
 
 def test_every_setting_that_compose_names_is_a_default_or_is_derived() -> None:
