@@ -41,7 +41,7 @@ in {
       wantedBy = ["multi-user.target"];
       unitConfig.RequiresMountsFor = "${cfg.dataDir}/audit";
       environment = {
-        AUDIT_RETENTION_YEARS = toString cfg.auditRetentionYears;
+        AUDIT_RETENTION_YEARS = toString cfg.retention.auditYears;
         LISTEN_HOST = names.auditor;
         PYTHONUNBUFFERED = "1";
       };

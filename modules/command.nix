@@ -140,7 +140,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | delete --study UID [--series UID] --reason TEXT [--yes] | readmit --study UID --reason TEXT | move --study UID --to CLINIC --reason TEXT | export --study UID --to FILE --reason TEXT | correct --study UID --reason TEXT <VALUES | merge --clinic ID --reason TEXT <IDS | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | delete --study UID [--series UID] --reason TEXT [--yes] | readmit --study UID --reason TEXT | retention [--csv] [--yes --reason TEXT] | move --study UID --to CLINIC --reason TEXT | export --study UID --to FILE --reason TEXT | correct --study UID --reason TEXT <VALUES | merge --clinic ID --reason TEXT <IDS | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -273,10 +273,11 @@ in {
             exec ${getExe pkgs.python3} -BI ${../podman/stack/old_studies.py} --source "$2" --clinic "$3" --files "$files" \
               --kept ${escapeShellArg "${cfg.dataDir}/imports"} --owner "$(id -u dicom-importer)"
             ;;
-          delete | readmit | move | correct | merge)
+          delete | readmit | retention | move | correct | merge)
             # correct and merge are told of patients on their input: others see what is in argv.
             importer "$1" --by "''${SUDO_USER:-$(id -un)}" "''${@:2}"
-            if [[ $1 == delete ]]; then
+            # A table for a spreadsheet has no words beneath it.
+            if [[ $1 == delete || ($1 == retention && " $* " == *" --yes "* && " $* " != *" --csv "*) ]]; then
               echo ${escapeShellArg heldBy}
             fi
             ;;

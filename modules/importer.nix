@@ -5,9 +5,14 @@
   pkgs,
   ...
 }: let
-  inherit (lib) genAttrs mkIf;
+  inherit (lib) concatStringsSep genAttrs mapAttrsToList mkIf;
   cfg = config.services.dicom-stack;
   names = lib.importJSON ./names.json;
+  inherit (cfg.retention) studies;
+  yearsOf = years: never:
+    if years == null
+    then never
+    else toString years;
   folders = ["inbox" "processed" "failed"];
   owned = mode: {
     inherit mode;
@@ -53,11 +58,19 @@ in {
       restartTriggers = [../podman/importer/importer.conf];
       unitConfig.RequiresMountsFor = "${cfg.dataDir}/files";
       environment = {
+        BACKUP_TARGET =
+          if cfg.backup.target == null
+          then ""
+          else cfg.backup.target;
         COOLDOWN_S = toString cfg.cooldownSeconds;
         LISTEN_HOST = names.importer;
-        PROCESSED_RETENTION_DAYS = toString cfg.processedRetentionDays;
+        PROCESSED_RETENTION_DAYS = toString cfg.retention.processedDays;
         PUBLIC_URL = "https://${cfg.domain}";
         PYTHONUNBUFFERED = "1";
+        STUDY_RETENTION_CLINICS = concatStringsSep "," (mapAttrsToList (clinic: years: "${clinic}=${yearsOf years "never"}") studies.clinics);
+        STUDY_RETENTION_MINIMUM_YEARS = toString studies.minimumYears;
+        STUDY_RETENTION_MINORS_AGE = toString studies.minorsAge;
+        STUDY_RETENTION_YEARS = yearsOf studies.years "";
       };
       serviceConfig = {
         ExecStart = "${lib.getExe pkgs.dicom-importer} run";

@@ -36,7 +36,7 @@ in {
     systemd.services.loki = {
       environment = {
         BIND_ADDRESS = names.loki;
-        LOGS_RETENTION_DAYS = toString cfg.logsRetentionDays;
+        LOGS_RETENTION_DAYS = toString cfg.retention.logsDays;
       };
       restartTriggers = [../podman/loki/loki.yaml];
       unitConfig.RequiresMountsFor = dataDir;

@@ -4,7 +4,7 @@
   lib,
   ...
 }: let
-  inherit (lib) concatLists hasPrefix mapAttrsToList mkEnableOption mkOption toInt;
+  inherit (lib) all attrValues concatLists hasPrefix mapAttrsToList mkEnableOption mkOption toInt;
   inherit (lib.types) attrsOf bool int ints listOf nullOr port str strMatching;
 
   inherit (import ./library.nix) readSettings;
@@ -68,23 +68,54 @@ in {
       description = "A study is taken when nothing in it has changed for so many seconds.";
     };
     doors.page.enable = mkEnableOption "the page at `/inbox/`, where people see what arrived from their clinics, and technicians upload";
-    processedRetentionDays = mkOption {
-      type = int;
-      default = toInt defaults.PROCESSED_RETENTION_DAYS;
-      example = 90;
-      description = "Imported originals stay in processed/ for so many days.";
-    };
-    auditRetentionYears = mkOption {
-      type = ints.between 1 100;
-      default = toInt defaults.AUDIT_RETENTION_YEARS;
-      example = 10;
-      description = "Records of who looked at what stay for so many years.";
-    };
-    logsRetentionDays = mkOption {
-      type = ints.positive;
-      default = toInt defaults.LOGS_RETENTION_DAYS;
-      example = 90;
-      description = "What the services say is kept for so many days.";
+    retention = {
+      processedDays = mkOption {
+        type = int;
+        default = toInt defaults.PROCESSED_RETENTION_DAYS;
+        example = 90;
+        description = "Imported originals stay in processed/ for so many days.";
+      };
+      auditYears = mkOption {
+        type = ints.between 1 100;
+        default = toInt defaults.AUDIT_RETENTION_YEARS;
+        example = 10;
+        description = "Records of who looked at what stay for so many years.";
+      };
+      logsDays = mkOption {
+        type = ints.positive;
+        default = toInt defaults.LOGS_RETENTION_DAYS;
+        example = 90;
+        description = "What the services say is kept for so many days.";
+      };
+      studies = {
+        years = mkOption {
+          type = nullOr (ints.between 1 100);
+          default = null;
+          example = 10;
+          description = "Studies go after so many years, and only when somebody says so (`dicom-stack retention`); null means that none ever does.";
+        };
+        clinics = mkOption {
+          type = attrsOf (nullOr (ints.between 1 100));
+          default = {};
+          example = {
+            clinic-a = 15;
+            clinic-b = null;
+          };
+          description = "Clinics whose studies stay for longer or shorter, or for ever (null).";
+        };
+        minimumYears = mkOption {
+          type = ints.between 0 100;
+          default = toInt defaults.STUDY_RETENTION_MINIMUM_YEARS;
+          example = 5;
+          description = "Fewer years than these are refused; say here where your law asks for less, or for more.";
+        };
+        minorsAge = mkOption {
+          type = ints.between 0 100;
+          default = toInt defaults.STUDY_RETENTION_MINORS_AGE;
+          example = 25;
+          description = "Of who was not 18 yet, nothing goes before this birthday; 0 means that theirs goes as everybody's.";
+        };
+      };
     };
     language = mkOption {
       type = str;
@@ -274,6 +305,10 @@ in {
       {
         assertion = cfg.mail.user != null -> cfg.secretFiles ? smtp_password;
         message = "services.dicom-stack: mail.user needs secretFiles.smtp_password, a file that holds its password.";
+      }
+      {
+        assertion = all (years: years == null || years >= cfg.retention.studies.minimumYears) ([cfg.retention.studies.years] ++ attrValues cfg.retention.studies.clinics);
+        message = "services.dicom-stack.retention.studies: studies would go before ${toString cfg.retention.studies.minimumYears} years are over; where your law asks for less, set minimumYears.";
       }
       {
         assertion = cfg.doors.dicom.clientAuthorityFile != null -> cfg.doors.dicom.tls;

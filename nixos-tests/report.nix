@@ -66,6 +66,21 @@ in {
     .prometheus
     .alertmanager
     .configuration;
+  retention = mapAttrs (_: found: filterAttrs (name: _: name == "BACKUP_TARGET" || hasPrefix "STUDY_" name) found.systemd.services.dicom-importer.environment) {
+    unset = config;
+    set = with' {
+      services.dicom-stack = {
+        backup.target = "/mnt/backup";
+        retention.studies = {
+          years = 10;
+          clinics = {
+            clinic-b = 30;
+            clinic-c = null;
+          };
+        };
+      };
+    };
+  };
   postgresql = config.services.postgresql.settings;
   grafana = config.services.grafana.settings;
   hosts = filterAttrs (address: _: hasPrefix "127.0.10." address) config.networking.hosts;
@@ -188,6 +203,12 @@ in {
     backupWithPassword = complaints {services.dicom-stack.backup.target = "rest:https://stack:word@nas.example.org/";};
     devicesCertificatesWithoutTls = complaints {services.dicom-stack.doors.dicom.clientAuthorityFile = "/var/lib/pacs/ca.pem";};
     shareWithoutInterface = complaints {services.dicom-stack.doors.smb.enable = true;};
+    studiesBelowMinimum = complaints {
+      services.dicom-stack.retention.studies = {
+        years = 10;
+        clinics.clinic-a = 9;
+      };
+    };
     telegramWithoutToken = complaints {services.dicom-stack.alertTelegramChat = -1001;};
     userWithoutPassword = complaints (set {secretFiles = {};});
   };

@@ -27,7 +27,7 @@
       }
     ];
   };
-  changed = system.extendModules {modules = [{services.dicom-stack.processedRetentionDays = 90;}];};
+  changed = system.extendModules {modules = [{services.dicom-stack.retention.processedDays = 90;}];};
 
   inherit (system) config;
   inherit (pkgs.lib) filter filterAttrs mapAttrs partition;

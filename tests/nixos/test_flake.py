@@ -34,6 +34,7 @@ COMPLAINTS = {
     "backupWithPassword": "backup.target holds a password",
     "shareWithoutInterface": "doors.smb.enable needs doors.smb.interfaces",
     "devicesCertificatesWithoutTls": "set doors.dicom.tls",
+    "studiesBelowMinimum": "studies would go before 10 years are over; where your law asks for less, set minimumYears",
     "telegramWithoutToken": "alertTelegramChat needs secretFiles.telegram_token",
     "userWithoutPassword": "mail.user needs secretFiles.smtp_password",
 }
@@ -347,6 +348,21 @@ def test_a_rotated_secret_starts_no_backup(example: Example) -> None:
     assert readers["orthanc"] == "orthanc"
     assert readers["postgresql"] == "postgresql-roles"
     assert "backup" not in readers
+
+
+def test_the_importer_gets_the_years_of_studies_as_in_the_podman_form(example: Example) -> None:
+    defaults = read_env(PODMAN_DIR / "importer" / "importer.conf")
+    unset = example.strings("retention", "unset")
+    assert unset.keys() == {name for name in defaults if name.startswith("STUDY_")} | {
+        "BACKUP_TARGET"
+    }
+    assert unset.items() <= defaults.items()
+    assert example.strings("retention", "set") == {
+        **unset,
+        "BACKUP_TARGET": "/mnt/backup",
+        "STUDY_RETENTION_CLINICS": "clinic-b=30,clinic-c=never",
+        "STUDY_RETENTION_YEARS": "10",
+    }
 
 
 def test_the_backup_holds_the_settings_and_is_watched(example: Example) -> None:
