@@ -164,17 +164,26 @@ def test_a_moved_study_is_at_no_moment_both_clinics(
     assert_well(stack)
 
 
-@pytest.mark.parametrize("step", ["archive:Archive.remove", "archive:Archive.store"])
+def kill_after(stack: Stack, step: str, *words: str, lines: str = "") -> None:
+    """Give a command that is killed once it has made a step; then wake the importer up."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}"
+    argv = ["podman", "exec", "-i", stack.container("importer"), "python3", "-c", KILLED]
+    done = attempt([*argv, now, step, "after", *words], stdin=lines, timeout_s=120)
+    assert done.returncode == 137, done.stderr
+    (stack.inbox(OLD) / "wake.part").touch()
+    (stack.inbox(OLD) / "wake.part").unlink()
+
+
+STEPS = ("archive:Archive.remove", "archive:Archive.store")
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_move_that_is_killed_is_finished_by_the_importer(
     stack: Stack, readers: Readers, study: Study, step: str
 ) -> None:
-    words = [f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}", step, "after", "move"]
-    words += ["--by", "x", "--study", study.uid, "--to", NEW, "--reason", REASON]
-    done = stack.exec("importer", "python3", "-c", KILLED, *words)
-    assert done.returncode == 137, done.stderr
+    words = ("--by", "x", "--study", study.uid, "--to", NEW, "--reason", REASON)
+    kill_after(stack, step, "move", *words)
     assert not (sees(readers.old, study) and sees(readers.new, study))
-    (stack.inbox(OLD) / "wake.part").touch()
-    (stack.inbox(OLD) / "wake.part").unlink()
     wait_until(
         lambda: len(metadata(readers.new, study)) == SLICES,
         60,
@@ -183,6 +192,22 @@ def test_a_move_that_is_killed_is_finished_by_the_importer(
     )
     assert not sees(readers.old, study)
     wait_until(lambda: records(stack, study, "moved"), 20, "it is in the audit", stack.logs)
+    assert_well(stack)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_correction_that_is_killed_is_finished_by_the_importer(
+    stack: Stack, readers: Readers, study: Study, step: str
+) -> None:
+    words = ("--by", "x", "--study", study.uid, "--reason", "mixed up at the desk")
+    kill_after(stack, step, "correct", *words, lines="NAME=Germain^Sophie\n")
+
+    def is_done() -> bool:
+        names = [one["00100010"]["Value"][0] for one in metadata(readers.old, study)]
+        return names == [{"Alphabetic": "Germain^Sophie"}] * SLICES
+
+    wait_until(is_done, 60, "the importer finishes it", stack.logs)
+    wait_until(lambda: records(stack, study, "corrected"), 20, "it is in the audit", stack.logs)
     assert_well(stack)
 
 
