@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_backup import farm
+from dicom_backup import backed_up, farm
 from dicom_backup.restore_run import RestoreError
 from dicom_backup.restore_state import State
 
@@ -12,7 +12,7 @@ from dicom_backup.restore_state import State
 _CLINICAL = ("dicom", "files")
 # The restore's own folder, and files that say nothing of anybody.
 OWN = "backup"
-_HARMLESS = {".lock", farm.KNOWN}
+_HARMLESS = {".lock", farm.KNOWN, backed_up.NAME}
 ASIDE = "audit-before-restore"
 
 

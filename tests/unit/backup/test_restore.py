@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clinic_access.returning import MARKER
-from dicom_backup import restore_databases, restore_images, restore_state, run, state
+from dicom_backup import (
+    backed_up,
+    farm,
+    restore_databases,
+    restore_images,
+    restore_state,
+    run,
+    state,
+)
 from dicom_backup.restic import NoRepositoryError, WrongKeyError
 from dicom_backup.restore_known import Known
 from dicom_backup.restore_run import DiskFullError, RestoreError
+from dicom_backup.restore_target import refuse
 from harness.small_disk import small_disk
 from stack.settings import TOP
 from unit.backup.losing import Site, back_up, made, now_text
@@ -119,6 +128,16 @@ def test_a_target_that_holds_data_is_refused(tmp_path: Path, name: str) -> None:
         site.run("files")
     assert (site.data / name).read_text() == "precious"
     assert {p.name for p in site.data.iterdir()} == {"backup", "files", name.partition("/")[0]}
+
+
+def test_what_a_run_of_the_backup_told_of_itself_is_no_data(tmp_path: Path) -> None:
+    told = tmp_path / "dicom" / farm.FOLDER / backed_up.NAME
+    told.parent.mkdir(parents=True)
+    told.write_text("{}")
+    refuse(tmp_path, None, fresh_stack=True)
+    (told.parent / "image").write_text("precious")
+    with pytest.raises(RestoreError, match="holds data"):
+        refuse(tmp_path, None, fresh_stack=True)
 
 
 def test_what_was_restored_is_not_restored_again(tmp_path: Path) -> None:
