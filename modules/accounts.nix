@@ -5,10 +5,13 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatMapStringsSep fileset getExe getExe' mkBefore mkIf mkOption;
+  inherit (lib) concatMapStringsSep escapeShellArgs fileset getExe getExe' mkBefore mkIf mkOption optionals;
   inherit (lib.types) lines package str submodule;
   cfg = config.services.dicom-stack;
   wanted = cfg.enable && (cfg.doors.sftp.enable || cfg.doors.smb.enable);
+  where =
+    optionals cfg.doors.sftp.enable ["--host=${cfg.domain}" "--sftp-port=${toString cfg.doors.sftp.port}" "--host-key=${cfg.dataDir}/secrets/sftp.sftp_host_key"]
+    ++ optionals cfg.doors.smb.enable ["--smb-host=${cfg.domain}" "--smb-port=${toString cfg.doors.smb.port}"];
   # Who has an account, from the same code that says so in the Podman form.
   sources = fileset.toSource {
     root = ../podman;
@@ -60,7 +63,7 @@ in {
         runtimeInputs = [pkgs.openssl pkgs.python3];
         text = ''
           export PYTHONPATH=${sources}
-          exec python3 -B -m stack.accounts --shell ${getExe' pkgs.shadow "nologin"} ${cfg.uploads.folder} "$@"
+          exec python3 -B -m stack.accounts --shell ${getExe' pkgs.shadow "nologin"} ${escapeShellArgs where} ${cfg.uploads.folder} "$@"
         '';
       };
     };

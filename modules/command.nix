@@ -140,7 +140,7 @@ in {
           }
           }
           usage() {
-            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender CLINIC AE_TITLE ADDRESS | senders | remove-sender AE_TITLE [ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | delete --study UID [--series UID] --reason TEXT [--yes] | readmit --study UID --reason TEXT | retention [--csv] [--yes --reason TEXT] | move --study UID --to CLINIC --reason TEXT | export --study UID --to FILE --reason TEXT | correct --study UID --reason TEXT <VALUES | merge --clinic ID --reason TEXT <IDS | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
+            echo "usage: dicom-stack alert-test | doctor | clinic ID NAME | account --clinic ID [--key-file FILE] | accounts | account-remove --clinic ID | clinic-close ID | clinic-archive ID | clinic-open ID | user NAME ROLE [CLINIC] | user-change NAME ROLE [CLINIC] | user-password NAME | user-second-factor NAME | user-leave NAME | users | sender --clinic ID --aet AE_TITLE --address ADDRESS | senders | remove-sender --aet AE_TITLE [--address ADDRESS] | first-admin | rotate SECRET | realm … | status | explain FILE | retry FILE… | retry --clinic ID [--reason REASON] | import-archive FROM CLINIC | replace FILE… | delete --study UID [--series UID] --reason TEXT [--yes] | readmit --study UID --reason TEXT | retention [--csv] [--yes --reason TEXT] | move --study UID --to CLINIC --reason TEXT | export --study UID --to FILE --reason TEXT | correct --study UID --reason TEXT <VALUES | merge --clinic ID --reason TEXT <IDS | replay --since DATE [--clinic ID] | verify [--clinic ID] [--repair] [--again] [--mb-per-s N] [--json] | access-report --study UID | access-report --user NAME [--from DATE] [--to DATE] [--csv] | audit-check | backup | backup-check [--everything] | backup-repair | backup-drilled | backup-key | restore FROM KEY_FILE [TIME] | keep-databases | bring-databases [VERSION]" >&2
             exit 2
           }
           # The importer runs elsewhere: it is told of files by their whole paths.
@@ -155,7 +155,7 @@ in {
           done
           case "''${1:-}" in
           alert-test)
-            exec ${getExe pkgs.python3} -BI ${../podman/stack/alert_test.py} http://alertmanager:9093
+            exec ${getExe' pkgs.python3 "python3"} -BI ${../podman/stack/alert_test.py} http://alertmanager:9093
             ;;
           clinic)
             [[ $# -eq 3 ]] || usage
@@ -205,16 +205,8 @@ in {
             realm users
             realm clinics
             ;;
-          sender)
-            [[ $# -eq 4 ]] || usage
-            receiver sender --clinic "$2" --aet "$3" --address "$4"
-            ;;
-          senders)
-            receiver senders
-            ;;
-          remove-sender)
-            [[ $# -eq 2 || $# -eq 3 ]] || usage
-            receiver remove-sender --aet "$2" ''${3:+--address "$3"}
+          sender | senders | remove-sender)
+            receiver "$@"
             ;;
           first-admin)
             realm first-admin
@@ -254,7 +246,7 @@ in {
             ;;
           doctor)
             well=0
-            ${getExe pkgs.python3} -BI ${../podman/stack/doctor.py} --host ${cfg.domain} --data-dir ${cfg.dataDir} \
+            ${getExe' pkgs.python3 "python3"} -BI ${../podman/stack/doctor.py} --host ${cfg.domain} --data-dir ${cfg.dataDir} \
               --importer-uid "$(id -u dicom-importer)"${mail} || well=1
             for unit in ${toString units}; do
               if ! state=$(systemctl is-active "$unit"); then
@@ -270,7 +262,7 @@ in {
             ;;
           import-archive)
             [[ $# -eq 3 ]] || usage
-            exec ${getExe pkgs.python3} -BI ${../podman/stack/old_studies.py} --source "$2" --clinic "$3" --files "$files" \
+            exec ${getExe' pkgs.python3 "python3"} -BI ${../podman/stack/old_studies.py} --source "$2" --clinic "$3" --files "$files" \
               --kept ${escapeShellArg "${cfg.dataDir}/imports"} --owner "$(id -u dicom-importer)"
             ;;
           delete | readmit | retention | move | correct | merge)

@@ -59,18 +59,39 @@ in {
         [[ "$1" != remove ]] || systemctl restart dicom-sftp.service
       '';
     };
+    # What is mounted by a unit that is kept from any file is mounted for that one alone: so this one is kept from none,
+    # and is none of the hardened ones.
+    systemd.services.dicom-sftp-inboxes = {
+      description = "Inboxes as uploads by SFTP are shown them";
+      unitConfig = {
+        RequiresMountsFor = [folder "${cfg.dataDir}/files"];
+        StopWhenUnneeded = true;
+      };
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = ["${getExe cfg.uploads.program} ensure" (getExe show)];
+        ExecStop = "${getExe show} none";
+        CapabilityBoundingSet = ["CAP_SYS_ADMIN"];
+        IPAddressDeny = "any";
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        NoNewPrivileges = true;
+        RestrictAddressFamilies = ["AF_UNIX"];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        SystemCallArchitectures = "native";
+      };
+    };
     systemd.services.dicom-sftp = {
       description = "Uploads by SFTP";
-      after = ["network.target"];
+      after = ["dicom-sftp-inboxes.service" "network.target"];
+      requires = ["dicom-sftp-inboxes.service"];
       wantedBy = ["multi-user.target"];
-      unitConfig.RequiresMountsFor = [folder "${cfg.dataDir}/files"];
+      # Each account that is taken away starts it anew: many in a row are no sign of a fault.
+      startLimitIntervalSec = 0;
       serviceConfig = {
-        ExecStartPre = [
-          "+${getExe cfg.uploads.program} ensure"
-          "+${getExe show}"
-        ];
         ExecStart = "${getExe' pkgs.openssh "sshd"} -D -e -f /etc/sftp/sshd_config -p ${toString door.port}";
-        ExecStopPost = "+${getExe show} none";
         # It becomes the user of the account that logs in, in that one's folder; and the port may be below 1024.
         CapabilityBoundingSet = ["CAP_NET_BIND_SERVICE" "CAP_SETGID" "CAP_SETUID" "CAP_SYS_CHROOT"];
         # These are wanted of the host's files and users, which a user namespace would not show as such.

@@ -27,6 +27,8 @@ in {
       after = ["network-online.target"];
       wants = ["network-online.target"];
       wantedBy = ["multi-user.target"];
+      # Each account that is given starts it anew: many in a row are no sign of a fault.
+      startLimitIntervalSec = 0;
       unitConfig.RequiresMountsFor = [cfg.uploads.folder "${cfg.dataDir}/files"];
       serviceConfig = {
         ExecStartPre = "+${getExe cfg.uploads.program} ensure";

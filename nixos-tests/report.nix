@@ -170,6 +170,7 @@ in {
     complaints = map (one: one.message) (filter (one: !one.assertion) found.assertions);
     firewall = {inherit (found.networking.firewall) allowedTCPPorts interfaces;};
     sftp = found.systemd.units."dicom-sftp.service".text;
+    inboxes = found.systemd.units."dicom-sftp-inboxes.service".text;
     smb = found.systemd.units."dicom-smb.service".text;
     command = (builtins.head (filter (package: (package.name or "") == "dicom-stack") found.environment.systemPackages)).text;
   };

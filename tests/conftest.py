@@ -49,6 +49,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="attached: the folder that holds inbox, processed and failed",
     )
     parser.addoption(
+        "--journal", default="", help="attached: the command that prints its journal (journalctl)"
+    )
+    parser.addoption(
+        "--value",
+        action="append",
+        default=[],
+        help="attached: a setting that clients have to know, as SFTP_PORT=2022",
+    )
+    parser.addoption(
         "--nixpkgs", type=Path, help="a nixpkgs tree, for tests/nixos (make test-nixos)"
     )
     parser.addoption(
@@ -77,8 +86,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Provide the stack under test; one that was started is discarded at the end."""
     where = request.config.getoption("--stack")
     if where != "podman":
-        options = (request.config.getoption(name) for name in ("--control", "--files", "--ca"))
-        yield stacks.attach(where, *options)
+        names = ("--control", "--files", "--ca", "--journal", "--value")
+        yield stacks.attach(where, *map(request.config.getoption, names))
         return
     keep = request.config.getoption("--keep")
     started = stacks.start(Path(request.config.getoption("--env")), keep=keep)

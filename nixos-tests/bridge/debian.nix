@@ -24,7 +24,7 @@ in
     libxslt = "xsltproc";
     linux-pam = "libpam-modules libpam-modules-bin";
     openjdk = "openjdk-21-jre-headless";
-    openssh = "openssh-client";
+    openssh = "openssh-client openssh-server";
     orthanc-plugin-dicomweb = "orthanc-dicomweb";
     orthanc-plugin-gdcm = "orthanc-gdcm";
     orthanc-plugin-postgresql = "orthanc-postgresql";

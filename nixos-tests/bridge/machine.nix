@@ -81,6 +81,8 @@ in {
   environment.etc."nginx/mime.types".source = mkForce "/usr/share/nginx/mime.types";
   # Compiled into Debian's nginx.
   systemd.tmpfiles.rules = ["d /var/lib/nginx 0700 nginx nginx"];
+  # Where Debian's sshd confines who has not logged in yet.
+  systemd.services.dicom-sftp.serviceConfig.RuntimeDirectory = "sshd";
   # Debian has no such programs, and Prometheus is not told of them.
   systemd.services.grafana.enable = mkForce false;
   systemd.services.loki.enable = mkForce false;

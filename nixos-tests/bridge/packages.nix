@@ -78,6 +78,7 @@
       // {
         isGNU = true;
         isClang = false;
+        isLLVM = false;
         isZig = false;
         targetPrefix = "";
         suffixSalt = "";

@@ -64,6 +64,7 @@ in {
     #!/usr/bin/python3 -B
     import sys
     sys.path.insert(0, "${../../importer/src}")
+    sys.path.append("/opt/python")
     from $module.cli import main
     raise SystemExit(main())
     END

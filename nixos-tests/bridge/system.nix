@@ -21,7 +21,19 @@
           certificateFile = "/etc/tls/server.crt";
           certificateKeyFile = "/etc/tls/server.key";
           cooldownSeconds = 2;
-          doors.page.enable = true;
+          doors = {
+            dicom = {
+              enable = true;
+              aeTitle = "STACK";
+            };
+            page.enable = true;
+            sftp.enable = true;
+            smb = {
+              enable = true;
+              # It has no other.
+              interfaces = ["lo"];
+            };
+          };
           backup.target = "/mnt/backup";
         };
       }

@@ -39,6 +39,10 @@ KEY = re.compile(
 )
 
 
+# Windows asks no other port.
+WINDOWS_PORT = "445"
+
+
 class AccountError(Exception):
     """An account that cannot be made; the text says why and what to do."""
 
@@ -64,6 +68,33 @@ class Account:
         return (
             "a password" if self.nt_hash else "a password from before there were shares (SFTP only)"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where the doors are that accounts open; one without a port is closed.
+
+    `host_key` is the file of sshd's private key; `smb_host` is what shares are asked for at.
+    """
+
+    host: str = ""
+    sftp_port: str = ""
+    host_key: Path = Path()
+    smb_host: str = ""
+    smb_port: str = ""
+
+    def addresses(self, clinic: str) -> list[str]:
+        """Return a line a door: where a clinic uploads to."""
+        found = []
+        if self.sftp_port:
+            where = f"sftp://{clinic}@{self.host}:{self.sftp_port}"
+            key = fingerprint(self.host_key)
+            found.append(f"by SFTP into /inbox at {where}, whose host key is {key}")
+        if self.smb_port:
+            other = f", port {self.smb_port}" if self.smb_port != WINDOWS_PORT else ""
+            share = rf"\\{self.smb_host}\{clinic}"
+            found.append(f"into the network share {share}{other}, as user {clinic}")
+        return found
 
 
 def read(folder: Path) -> dict[str, Account]:
@@ -188,6 +219,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="accounts", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shell", default=NO_SHELL)
+    for option in ("host", "sftp-port", "smb-host", "smb-port"):
+        parser.add_argument(f"--{option}", default="")
+    parser.add_argument("--host-key", type=Path, default=Path())
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ensure")
     commands.add_parser("list")
@@ -197,17 +231,18 @@ def main(argv: list[str]) -> int:
     given.add_argument("--key-file", type=Path)
     commands.add_parser("remove").add_argument("--clinic", required=True)
     words = parser.parse_args(argv)
+    doors = Doors(words.host, words.sftp_port, words.host_key, words.smb_host, words.smb_port)
     try:
         if words.command == "give":
             keys = words.key_file.read_text() if words.key_file else ""
             if words.key_file and not keys.strip():
                 raise AccountError(f"{words.key_file} holds no key")  # noqa: TRY301 - one way out
             password = give(words.folder, words.inbox, words.clinic, keys, words.shell)
-            sys.stdout.write(told(words.clinic, password))
+            sys.stdout.write(told(words.clinic, password, doors))
         elif words.command == "remove":
             remove(words.folder, words.clinic, words.shell)
         elif words.command == "list":
-            sys.stdout.write(listed(words.folder))
+            sys.stdout.write(listed(words.folder, doors))
         else:
             ensure(words.folder, words.shell)
     except (AccountError, OSError, UnicodeDecodeError) as error:
@@ -216,15 +251,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def told(clinic: str, password: str) -> str:
+def told(clinic: str, password: str, doors: Doors) -> str:
     """Return what the operator is told of a new password, or of keys."""
     what = f"password {password} (shown this once)" if password else "the key that was given"
-    return f"account {clinic}: {what}; what opened it before no longer does\n"
+    lines = [f"account {clinic}: {what}; what opened it before no longer does"]
+    lines += doors.addresses(clinic)
+    if doors.smb_port and not password:
+        lines.append("its share opens by a password only: with keys nobody can open it")
+    return "".join(f"{line}\n" for line in lines)
 
 
-def listed(folder: Path) -> str:
-    """Return a line an account: the clinic, and what opens it."""
-    return "".join(f"{clinic}: opened by {a.opened_by}\n" for clinic, a in read(folder).items())
+def listed(folder: Path, doors: Doors) -> str:
+    """Return a line an account, the clinic and what opens it, and a line a door."""
+    known = [f"{clinic}: opened by {a.opened_by}" for clinic, a in read(folder).items()]
+    lines = (known or ["no clinic has an account"]) + doors.addresses("CLINIC")
+    return "".join(f"{line}\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # The doors that accounts open.
 DOORS = {"sftp", "smb"}
 CLOSED = "nobody uploads by an account: set SFTP_PORT, or SMB_PORT and SMB_ADDRESS, then make up"
-# Windows asks no other port.
-WINDOWS_PORT = "445"
 
 
 def show_inboxes(settings: Settings) -> None:
@@ -47,11 +45,7 @@ def add(settings: Settings, clinic: str, key_file: str) -> None:
     bring(settings)
     if known:
         _end_shares(settings)
-    say(accounts.told(clinic, password).rstrip("\n"))
-    for line in addresses(settings, clinic):
-        say(line)
-    if key_file and "smb" in services(settings):
-        say("its share opens by a password only: with keys nobody can open it")
+    say(accounts.told(clinic, password, _doors(settings)).rstrip("\n"))
 
 
 def add_first(settings: Settings, clinic: str) -> None:
@@ -77,24 +71,15 @@ def show(settings: Settings) -> bool:
     if not DOORS & {*services(settings)}:
         say(CLOSED)
         return False
-    say(accounts.listed(_folder(settings)).rstrip("\n") or "no clinic has an account: make account")
-    for line in addresses(settings, "CLINIC"):
-        say(line)
+    say(accounts.listed(_folder(settings), _doors(settings)).rstrip("\n"))
     return True
 
 
-def addresses(settings: Settings, clinic: str) -> list[str]:
-    """Return a line a door: where a clinic uploads to."""
-    values, found = settings.values, []
-    if "sftp" in services(settings):
-        key = accounts.fingerprint(settings.data_dir / "secrets" / "sftp.sftp_host_key")
-        where = f"sftp://{clinic}@{settings.host_name}:{values['SFTP_PORT']}"
-        found.append(f"by SFTP into /inbox at {where}, whose host key is {key}")
-    if "smb" in services(settings):
-        other = f", port {values['SMB_PORT']}" if values["SMB_PORT"] != WINDOWS_PORT else ""
-        share = rf"\\{values['SMB_ADDRESS']}\{clinic}"
-        found.append(f"into the network share {share}{other}, as user {clinic}")
-    return found
+def _doors(settings: Settings) -> accounts.Doors:
+    """Return where they are; what is not published has no port."""
+    values, key = settings.values, settings.data_dir / "secrets" / "sftp.sftp_host_key"
+    sftp_port, smb_port = values["SFTP_PORT"], values["SMB_PORT"]
+    return accounts.Doors(settings.host_name, sftp_port, key, values["SMB_ADDRESS"], smb_port)
 
 
 def _end_shares(settings: Settings) -> None:

@@ -112,7 +112,7 @@ def by_key(stack: Stack, clinic: str, folder: Path) -> Account:
 
 
 def _known(stack: Stack, folder: Path) -> int:
-    port = int(stack.podman_settings.values["SFTP_PORT"])
+    port = int(stack.value("SFTP_PORT"))
     key = accounts.public_key(stack.data_dir / "secrets" / "sftp.sftp_host_key")
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}\n")
     return port

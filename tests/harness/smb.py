@@ -73,7 +73,8 @@ def by_password(stack: Stack, clinic: str, folder: Path) -> Account:
     said = stack.operate("account", CLINIC=clinic)
     found = re.search(r"password (\S+)", said)
     assert found, said
-    values = stack.podman_settings.values
-    made = Account(clinic, values["SMB_ADDRESS"], int(values["SMB_PORT"]), folder, found[1])
+    made = Account(
+        clinic, stack.value("SMB_ADDRESS"), int(stack.value("SMB_PORT")), folder, found[1]
+    )
     wait_until(lambda: made.upload("ls").returncode == 0, 30, "the door is open", stack.logs)
     return made

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -17,6 +18,9 @@ from stack import health
 from stack.compose import one_shot
 from stack.settings import Settings, load
 from stack.shell import attempt, environment, podman
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 TESTS = Path(__file__).resolve().parents[1]
 TOP = TESTS.parent
@@ -45,7 +49,9 @@ class Stack:
     ca_file: Path | None
     files: Path
     settings: Settings | None = None
-    control: tuple[str, ...] = field(default=())
+    control: tuple[str, ...] = ()
+    journal: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def session(self) -> Session:
         """Return a new session that trusts this stack's certificate."""
@@ -105,8 +111,19 @@ class Stack:
         return self.files.parent
 
     def logs(self, service: str = "importer", lines: int = 30) -> str:
-        """Return the end of a service's log, for failure messages."""
-        return health.log_tail(self.settings, service, lines) if self.settings else ""
+        """Return the end of a service's log; empty where none is known of."""
+        if self.settings:
+            return health.log_tail(self.settings, service, lines)
+        if not self.journal:
+            return ""
+        return attempt([*self.journal, f"--lines={lines}", f"--unit=*{service}*"]).stdout
+
+    def value(self, name: str) -> str:
+        """Return a setting that a client has to know; without it the test is skipped."""
+        values = self.settings.values if self.settings else self.values
+        if not values.get(name):
+            pytest.skip(f"nothing was said of {name} (--value {name}=…)")
+        return values[name]
 
     def inbox(self, clinic: str) -> Path:
         """Inbox folder of a clinic, as a workstation sees it."""
@@ -160,10 +177,21 @@ def discard(stack: Stack) -> None:
         shutil.rmtree(settings.data_dir)
 
 
-def attach(url: str, control: str, files: str, ca_file: str) -> Stack:
-    """Describe a running appliance; `control` is the operator's command on it."""
+def attach(
+    url: str, control: str, files: str, ca_file: str, journal: str = "", values: Iterable[str] = ()
+) -> Stack:
+    """Describe a running appliance.
+
+    `control` is the operator's command on it, `journal` that which prints its journal as journalctl
+    does; `values` are settings that clients have to know (NAME=VALUE).
+    """
     return Stack(
-        url, Path(ca_file) if ca_file else None, Path(files), None, tuple(shlex.split(control))
+        url,
+        Path(ca_file) if ca_file else None,
+        Path(files),
+        control=tuple(shlex.split(control)),
+        journal=tuple(shlex.split(journal)),
+        values=dict(value.split("=", 1) for value in values),
     )
 
 

@@ -24,7 +24,7 @@ from harness.modality import (
     tidy,
 )
 from harness.wait import wait_until
-from stack import health, senders
+from stack import health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,10 +55,9 @@ def _tidied() -> Iterator[None]:
 def port(stack: Stack, people: People) -> int:
     """Provide where the door is published, with a device of each clinic registered by the operator's command."""
     assert people.passwords
-    number = int(stack.podman_settings.values["DICOM_PORT"])
+    number = int(stack.value("DICOM_PORT"))
     for title, clinic in SENDERS.items():
-        words = (f"--clinic={clinic}", f"--aet={title}", "--address=127.0.0.1")
-        senders.run(stack.podman_settings, "sender", *words)
+        stack.operate("sender", CLINIC=clinic, AET=title, ADDRESS="127.0.0.1")
     said = stack.operate("sender", CLINIC="clinic-a", AET="MR01", ADDRESS="192.0.2.10")
     assert "MR01 from 192.0.2.10/32 stores into clinic clinic-a" in said
     return number
@@ -234,6 +233,8 @@ def test_the_operator_sees_who_may_store_and_what_came(stack: Stack, port: int) 
     refused = stack.attempt("sender", CLINIC="clinic-b", AET="CT01", ADDRESS="127.0.0.1")
     assert refused.returncode
     assert "stores into clinic clinic-a already" in refused.stderr
+    if not stack.settings:
+        return
     assert stack.exec("receiver", "cat", "/var/lib/dicom-receiver/senders.json").returncode == 0
     denied = stack.exec("receiver", "touch", "/var/lib/dicom-receiver/senders.json")
     assert "Read-only file system" in denied.stderr

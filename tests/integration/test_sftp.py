@@ -50,6 +50,7 @@ def accounts(
     stack: Stack, people: People, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Account]:
     """Provide an account of each clinic."""
+    assert stack.value("SFTP_PORT")
     for clinic in OPENED:
         people.clinic(clinic, f"Clinic of {clinic}")
         people.person(f"physician-{clinic}", "physician", clinic)

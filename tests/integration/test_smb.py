@@ -16,7 +16,6 @@ from harness.drop import drop_files, put, settled
 from harness.phantom import ct, panoramic
 from harness.wait import wait_until
 from stack.accounts import INBOX_GID, read
-from stack.compose import services
 from stack.nt_hash import nt_hash
 from stack.shell import attempt
 
@@ -37,7 +36,7 @@ REFUSED = r"NT_STATUS_(ACCESS_DENIED|BAD_NETWORK_NAME)"
 @pytest.fixture(scope="module")
 def account(stack: Stack, people: People, tmp_path_factory: pytest.TempPathFactory) -> Account:
     """Provide the account of a clinic, beside one of another."""
-    assert "smb" in services(stack.podman_settings)
+    assert stack.value("SMB_PORT")
     folder = tmp_path_factory.mktemp("workstation")
     for clinic in (OTHER, CLINIC):
         people.clinic(clinic, f"Clinic of {clinic}")

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from nixos.bridge import System
 
 START_TIMEOUT_S = 300
+# Where the doors of the example are.
+DOORS = (
+    *("DICOM_PORT=104", "SFTP_PORT=2022"),
+    *("SMB_ADDRESS=127.0.0.1", "SMB_PORT=445"),
+)
 # What Debian's libraries and programs look for.
 KEPT_OF_ETC = (
     *("alternatives", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
@@ -74,6 +79,11 @@ class Appliance:
         return self.folder / "root"
 
     @property
+    def shared(self) -> Path:
+        """A folder that bears the same name in it and here."""
+        return self.folder / "shared"
+
+    @property
     def data(self) -> Path:
         """Its data."""
         return self.root / "srv" / "dicom-stack"
@@ -81,9 +91,15 @@ class Appliance:
     @property
     def stack(self) -> Stack:
         """It, as the acceptance suite sees it; for who is in its network."""
-        control = f"{self.folder / 'enter'} dicom-stack"
-        authority = self.folder / "tls" / "tls" / "ca.crt"
-        return stacks.attach("https://localhost", control, str(self.data / "files"), str(authority))
+        enter = self.folder / "enter"
+        return stacks.attach(
+            "https://localhost",
+            f"{enter} dicom-stack",
+            str(self.data / "files"),
+            str(self.folder / "tls" / "tls" / "ca.crt"),
+            f"{enter} journalctl --no-pager --output=cat",
+            DOORS,
+        )
 
     def start(self) -> None:
         """Boot it, and wait until all of it runs."""
@@ -91,8 +107,7 @@ class Appliance:
         binds = {
             self.system.store: "/nix/store",
             self.system.usr: "/usr",
-            self.system.keycloak: "/opt/keycloak",
-            self.system.viewer: "/opt/ohif",
+            **{path: f"/opt/{name}" for name, path in self.system.others.items()},
         }
         with (self.folder / "console").open("ab") as console:
             self.nspawn = subprocess.Popen(
@@ -104,6 +119,7 @@ class Appliance:
                     f"--network-namespace-path=/run/netns/{self.network}",
                     *("--register=no", "--keep-unit", "--console=pipe"),
                     *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
+                    f"--bind={self.shared}",
                     *(f"--tmpfs=/usr/lib/{name}:mode=0755" for name in HIDDEN),
                     f"{self.system.path}/toplevel/init",
                 ],
@@ -242,6 +258,7 @@ def install(system: System, folder: Path, network: str = "") -> Appliance:
     """Make a machine in an empty folder, as an installation of NixOS would, and a network for it."""
     made = Appliance(system, folder, network or f"dicom-{secrets.token_hex(3)}")
     root = made.root
+    made.shared.mkdir()
     for name in ("bin", "etc", "lib64", "mnt/backup", "nix/store", "usr", "var"):
         (root / name).mkdir(parents=True)
     for program in (system.usr / "bin").iterdir():

@@ -35,8 +35,8 @@ class System:
     store: Path
     usr: Path
     etc: Path
-    keycloak: Path
-    viewer: Path
+    # What is no package of Debian's, by its place below /opt.
+    others: dict[str, Path]
     build_s: float
 
     def on_host(self, path: str) -> Path:
@@ -68,7 +68,7 @@ def build(nix: Nix) -> System:
     assert nix.nixpkgs
     switch = _switch(nix.nixpkgs)
     tags = images.build("", (*IMAGES, PROGRAMS, switch))
-    names = (PROGRAMS.name, switch.name, "keycloak", "nginx")
+    names = (PROGRAMS.name, switch.name, "importer", "keycloak", "nginx")
     mounted = {name: Path(podman("image", "mount", tags[name]).strip()) for name in names}
     keycloak = mounted["keycloak"] / "opt" / "keycloak"
     shown = {
@@ -92,13 +92,18 @@ def build(nix: Nix) -> System:
     )
     told = sorted({line for line in done.stderr.splitlines() if "the bridge's image" in line})
     assert done.returncode == 0, "\n".join(told) or done.stderr[-8000:]
+    # The library and what Python is told of its version.
+    pynetdicom = mounted["importer"].glob("opt/dicom-importer/lib/*/site-packages/pynetdicom*")
     volume = podman("volume", "inspect", "--format", "{{.Mountpoint}}", STORE_VOLUME).strip()
     return System(
         done.stdout.strip(),
         Path(volume) / "store",
         mounted[PROGRAMS.name] / "usr",
         mounted[PROGRAMS.name] / "etc",
-        keycloak,
-        mounted["nginx"] / "usr" / "share" / "ohif",
+        {
+            "keycloak": keycloak,
+            "ohif": mounted["nginx"] / "usr" / "share" / "ohif",
+            **{f"python/{path.name}": path for path in pynetdicom},
+        },
         time.monotonic() - start_s,
     )

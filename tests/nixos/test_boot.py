@@ -205,12 +205,13 @@ def test_no_secret_is_in_a_process_a_unit_or_the_journal(appliance: Appliance) -
     assert {name for _, name in found} == set(control.values())
 
 
-def test_nothing_but_the_front_door_listens_beyond_this_host(appliance: Appliance) -> None:
+def test_nothing_but_the_doors_listens_beyond_this_host(appliance: Appliance) -> None:
     listening = appliance.run("ss", "--listening", "--tcp", "--numeric", "--no-header").stdout
     addresses = [line.split()[3] for line in listening.splitlines()]
     assert len(addresses) > 8
     beyond = {a for a in addresses if not re.match(r"\[?(::ffff:)?127\.", a)}
-    assert beyond == {"0.0.0.0:80", "0.0.0.0:443"}
+    # The network share is at the one interface that was named.
+    assert beyond == {f"0.0.0.0:{port}" for port in (80, 104, 443, 2022)}
 
 
 def test_prometheus_finds_every_service(appliance: Appliance) -> None:
@@ -225,7 +226,7 @@ def test_prometheus_finds_every_service(appliance: Appliance) -> None:
                 "importer",
                 "keycloak",
             ),
-            *("nginxmetrics", "orthanc", "probe", "prober", "prometheus"),
+            *("nginxmetrics", "orthanc", "probe", "prober", "prometheus", "receiver"),
         ),
         "up",
     )
@@ -241,6 +242,9 @@ def test_the_acceptance_suite_passes(
         [
             *(sys.executable, "-B", "-m", "pytest", "-c", str(TOP / "tests" / "pytest.ini")),
             *(f"--stack={stack.url}", f"--ca={stack.ca_file}", f"--files={stack.files}"),
+            f"--journal={' '.join(stack.journal)}",
+            *(f"--value={name}={value}" for name, value in stack.values.items()),
+            f"--basetemp={appliance.shared / part}",
             *(f"--ignore={TOP / 'tests' / part / name}" for name in LEFT_OUT),
             *(f"--control={' '.join(stack.control)}", str(TOP / "tests" / part)),
         ],

@@ -462,6 +462,8 @@ def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Exam
     (started,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     assert re.search(r"/bin/sshd -D -e -f /etc/sftp/sshd_config -p 2022$", started)
     lines = unit.splitlines()
+    # Many accounts in a row start it as often.
+    assert "StartLimitIntervalSec=0" in lines
     assert "NoNewPrivileges=true" in lines
     assert [line for line in lines if line.startswith("CapabilityBoundingSet=")] == [
         f"CapabilityBoundingSet=CAP_{name}"
@@ -470,6 +472,11 @@ def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Exam
     assert "BindReadOnlyPaths=/srv/dicom-stack/secrets/accounts:/etc/accounts" in lines
     assert "/secrets/sftp.sftp_host_key:/run/secrets/sftp_host_key" in unit
     assert "InaccessiblePaths=-/run/nscd" in lines
+    # What a unit with a view of files of its own mounts nobody else sees.
+    assert "Requires=dicom-sftp-inboxes.service" in lines
+    shows = str(example.get("doors", "inboxes"))
+    assert "/bin/dicom-sftp-show" in shows
+    assert not re.search(r"^(Bind|Private|Protect|TemporaryFile|ReadWrite|ReadOnly)", shows, re.MULTILINE)
 
 
 def test_shares_are_seen_at_the_interfaces_that_are_named_and_know_the_accounts_alone(
@@ -483,6 +490,7 @@ def test_shares_are_seen_at_the_interfaces_that_are_named_and_know_the_accounts_
     (started,) = [line for line in lines if line.startswith("ExecStart=")]
     assert "/bin/smbd --foreground " in started
     assert " --configfile=/etc/smb/smb.conf --port=445 " in started
+    assert "StartLimitIntervalSec=0" in lines
     assert started.endswith('"--option=interfaces=lo enp3s0" "--option=bind interfaces only=yes"')
     assert "NoNewPrivileges=true" in lines
     assert [line for line in lines if line.startswith("CapabilityBoundingSet=")] == [
