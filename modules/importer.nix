@@ -63,6 +63,7 @@ in {
           then ""
           else cfg.backup.target;
         COOLDOWN_S = toString cfg.cooldownSeconds;
+        LANGUAGE_TAG = cfg.language;
         LISTEN_HOST = names.importer;
         PROCESSED_RETENTION_DAYS = toString cfg.retention.processedDays;
         PUBLIC_URL = "https://${cfg.domain}";
@@ -71,6 +72,10 @@ in {
         STUDY_RETENTION_MINIMUM_YEARS = toString studies.minimumYears;
         STUDY_RETENTION_MINORS_AGE = toString studies.minorsAge;
         STUDY_RETENTION_YEARS = yearsOf studies.years "";
+        TIME_ZONE =
+          if config.time.timeZone == null
+          then "UTC"
+          else config.time.timeZone;
       };
       serviceConfig = {
         ExecStart = "${lib.getExe pkgs.dicom-importer} run";

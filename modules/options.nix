@@ -118,10 +118,10 @@ in {
       };
     };
     language = mkOption {
-      type = str;
+      type = strMatching "[a-z]{2,3}(-[A-Za-z0-9]{2,8})*";
       default = defaults.LANGUAGE_TAG;
       example = "de";
-      description = "Language of the login pages.";
+      description = "Language that people of the clinics read, and alerts are sent in: en or de; with another one that Keycloak has, logins and the viewer speak it, and the rest is English.";
     };
     alertEmail = mkOption {
       type = listOf str;

@@ -13,7 +13,7 @@ in
     pyproject = true;
     src = fileset.toSource {
       inherit root;
-      fileset = fileset.union (root + "/pyproject.toml") (fileset.fileFilter (file: file.hasExt "py" || file.hasExt "typed") (root + "/src"));
+      fileset = fileset.union (root + "/pyproject.toml") (fileset.fileFilter (file: file.hasExt "json" || file.hasExt "py" || file.hasExt "typed") (root + "/src"));
     };
     build-system = [python3Packages.setuptools];
     dependencies = [

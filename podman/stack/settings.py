@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +152,14 @@ def _is_host(value: str) -> bool:
     return True
 
 
+def _is_time_zone(value: str) -> bool:
+    try:
+        ZoneInfo(value)
+    except (KeyError, OSError, ValueError):
+        return False
+    return True
+
+
 def _are_networks(value: str) -> bool:
     return all(_is_network(item.strip()) for item in value.split(",") if item.strip())
 
@@ -163,6 +172,11 @@ _POSITIVE = (_is_positive, "a whole number above 0")
 _NETWORK = (_is_container_network, "an IPv4 network of /24 or larger, such as 172.28.0.0/16")
 _NETWORKS = (_are_networks, "networks such as 192.168.7.0/24, separated by commas")
 _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
+    "LANGUAGE_TAG": (
+        _matches(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"),
+        "the tag of a language, such as en or de",
+    ),
+    "TZ": (_is_time_zone, "a time zone, such as Europe/Vienna or UTC"),
     "PUBLIC_URL": (
         _matches(r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"),
         "https://name or https://name:port, without a path or trailing slash",

@@ -212,7 +212,14 @@ def _move(settings: Config, arguments: argparse.Namespace) -> int:
 def _export(settings: Config, arguments: argparse.Namespace) -> int:
     from dicom_importer.export import export  # noqa: PLC0415
 
-    return _carry(settings, arguments, export, study_uid=arguments.study, out=sys.stdout.buffer)
+    return _carry(
+        settings,
+        arguments,
+        export,
+        study_uid=arguments.study,
+        out=sys.stdout.buffer,
+        zone=settings.time_zone,
+    )
 
 
 def _correct(settings: Config, arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 CONFIG_FILE = Path("/etc/dicom-importer/importer.conf")
 
@@ -26,6 +27,7 @@ class Config:
     empty_folder_age_s: float
     failed_dir: Path
     inbox_dir: Path
+    language_tag: str
     listen_host: str
     listen_port: int
     max_instance_bytes: int
@@ -42,6 +44,7 @@ class Config:
     study_retention_minors_age: int
     study_retention_years: str
     sweep_interval_s: float
+    time_zone: ZoneInfo
     token_url: str
 
 
@@ -68,6 +71,7 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
         empty_folder_age_s=_seconds(values, "EMPTY_FOLDER_AGE_S"),
         failed_dir=Path(values["FAILED_DIR"]),
         inbox_dir=Path(values["INBOX_DIR"]),
+        language_tag=values["LANGUAGE_TAG"],
         listen_host=values["LISTEN_HOST"],
         listen_port=_whole(values, "LISTEN_PORT", 0),
         max_instance_bytes=_whole(values, "MAX_INSTANCE_BYTES", 1),
@@ -84,6 +88,7 @@ def load(path: Path = CONFIG_FILE, environment: Mapping[str, str] | None = None)
         study_retention_minors_age=_whole(values, "STUDY_RETENTION_MINORS_AGE", 0),
         study_retention_years=values["STUDY_RETENTION_YEARS"],
         sweep_interval_s=_seconds(values, "SWEEP_INTERVAL_S"),
+        time_zone=_zone(values, "TIME_ZONE"),
         token_url=values["TOKEN_URL"],
     )
 
@@ -118,3 +123,10 @@ def _seconds(values: Mapping[str, str], key: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"{key}={values[key]} is no number of seconds above 0")
     return seconds
+
+
+def _zone(values: Mapping[str, str], key: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(values[key])
+    except (KeyError, OSError, ValueError):
+        raise ConfigError(f"{key}={values[key]} is no time zone such as Europe/Vienna") from None

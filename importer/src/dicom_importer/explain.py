@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dicom_importer import delays, files, places, room, scan
+from dicom_importer import delays, files, places, room, scan, words
 from dicom_importer.config import Config
 from dicom_importer.corrections import Correction
 from dicom_importer.files import Place, Seen
@@ -16,6 +16,10 @@ from dicom_importer.filing import Folders
 from dicom_importer.journal import JOURNAL, Journal
 from dicom_importer.reasons import REASONS
 from dicom_importer.records import Row
+from dicom_importer.words import Words
+
+# An operator's command speaks it.
+ENGLISH = words.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +183,23 @@ def _unreadable(place: Place) -> str:
     return ""
 
 
-def because(cause: str) -> str:
+def because(cause: str, language: Words = ENGLISH) -> str:
     """Say in words why a file was put off."""
-    if cause in REASONS:
-        return REASONS[cause].found
+    if cause in language.reasons:
+        return language.reasons[cause].found
     if cause.startswith("no token"):
-        return f"The identity provider gives no token ({cause})."
-    if cause.startswith(("cannot connect", "asking", "reading back", "status", "an answer")):
-        return f"The archive does not answer ({cause})."
-    if cause.startswith("sending"):
-        return f"The connection broke while it was sent ({cause})."
-    if cause.endswith(" full"):
-        return f"{cause.capitalize()}."
-    return f"The importer could not go on with it ({cause}); its log says more."
+        name = "token"
+    elif cause.startswith(("cannot connect", "asking", "reading back", "status", "an answer")):
+        name = "archive"
+    elif cause.startswith("sending"):
+        name = "broken"
+    elif cause == "the archive is full":
+        name = "archive_full"
+    elif short := room.SHORT.fullmatch(cause):
+        return language.causes["room"].format(place=short[1])
+    else:
+        name = "other"
+    return language.causes[name].format(cause=cause)
 
 
 def _filed(desk: _Desk, row: Row) -> Iterator[str]:

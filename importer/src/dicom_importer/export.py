@@ -6,29 +6,19 @@ went before; it is made of the headers alone.
 """
 
 import zipfile
+from datetime import tzinfo
 from typing import BinaryIO
 
-from dicom_importer import amend, audit
+from dicom_importer import amend, audit, words
 from dicom_importer.dicomdir import Index
 from dicom_importer.order import Order
 from dicom_importer.replacement import Desk
 
 _INDEX = "DICOMDIR"
-_README = """\
-This is a copy of medical images of the DICOM standard, in the form of a CD or DVD (DICOM PS3.10).
-
-Unpack the zip file into a folder, and open that folder, or the file DICOMDIR in it, with a viewer
-of DICOM images. Every image is as the archive of the clinic {clinic} holds it. Images without an
-entry in DICOMDIR are in the folder OTHER.
-
-Study {uid}, {count} images, exported on {day}.
-
-It holds data of a patient, also in the images themselves: keep it as you keep a letter of a doctor.
-"""
 
 
-def export(desk: Desk, study_uid: str, out: BinaryIO, order: Order) -> None:
-    """Write a study's zip file; raises Declined, Unavailable and OSError."""
+def export(desk: Desk, study_uid: str, out: BinaryIO, zone: tzinfo, order: Order) -> None:
+    """Write a study's zip file, with the times of a zone; raises Declined, Unavailable and OSError."""
     held, now = amend.find(desk, study_uid), order.now()
     found = sorted(desk.archive.study_instances(held.id).items(), key=lambda one: one[1])
     by = order.who, order.reason
@@ -36,9 +26,11 @@ def export(desk: Desk, study_uid: str, out: BinaryIO, order: Order) -> None:
     audit.append(desk.audit_file, [record])
     index = Index()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
-        days = now.timetuple()[:6]
-        readme = _README.format(
-            clinic=held.clinic, uid=study_uid, count=len(found), day=f"{now:%Y-%m-%d}"
+        here = now.astimezone(zone)
+        days = here.timetuple()[:6]
+        said = words.load(desk.folders.language_tag).export["readme"]
+        readme = said.format(
+            clinic=held.clinic, uid=study_uid, count=len(found), day=f"{here:%Y-%m-%d}"
         )
         target.writestr(_entry("README.txt", days), readme)
         for number, (identifier, _) in enumerate(found, 1):

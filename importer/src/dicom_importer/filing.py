@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from dicom_importer import files
+from dicom_importer import files, words
 from dicom_importer.files import Arrival, Place
 from dicom_importer.journal import Journal
-from dicom_importer.reasons import REASONS
 from dicom_importer.records import Decision, Row, Verdict
 
 ERROR_VERSION = 1
@@ -20,11 +19,12 @@ ERROR_SUFFIX = ".error.json"
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The three folders, best on one file system: then nothing is copied."""
+    """The three folders, best on one file system: then nothing is copied; and the language of reasons in failed/."""
 
     inbox: Path
     processed: Path
     failed: Path
+    language_tag: str = words.ENGLISH
 
     def source(self, arrival: Arrival) -> Place:
         """Where a file lies in the inbox."""
@@ -93,7 +93,9 @@ def _explain(folders: Folders, one: Move) -> bool:
             one.gone = not files.holds(target, row.arrival.seen)
             return False
         if row.decision.verdict.reason:
-            files.write(target.sibling(target.name + ERROR_SUFFIX), error_json(row))
+            files.write(
+                target.sibling(target.name + ERROR_SUFFIX), error_json(row, folders.language_tag)
+            )
     except OSError as error:
         one.error = error
         return False
@@ -113,9 +115,9 @@ def _rename(journal: Journal, folders: Folders, one: Move) -> bool:
     return True
 
 
-def error_json(row: Row) -> bytes:
+def error_json(row: Row, language_tag: str) -> bytes:
     """Say why a file failed; the same row gives the same bytes."""
-    reason = REASONS[row.decision.verdict.reason]
+    reason = words.load(language_tag).reasons[row.decision.verdict.reason]
     content = {
         "version": ERROR_VERSION,
         "status": row.decision.verdict.status,

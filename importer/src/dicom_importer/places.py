@@ -17,7 +17,7 @@ from dicom_importer.records import Row
 
 def folders(config: Config) -> Folders:
     """Return the three folders."""
-    return Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
+    return Folders(config.inbox_dir, config.processed_dir, config.failed_dir, config.language_tag)
 
 
 def below(path: Path, root: Path) -> str | None:

@@ -1,13 +1,22 @@
 """Watches the room on the disks: intake pauses before one is full and goes on by itself."""
 
 import os
+import re
 import threading
 from pathlib import Path
 
-from dicom_importer import log
+from dicom_importer import log, words
 from dicom_importer.config import Config
 from dicom_importer.metrics import Metrics
 from dicom_importer.reasons import NoRoom
+
+# Why a file waits that would use up the room of a disk.
+SHORT = re.compile(r"the disk of (.+) is nearly full")
+
+
+def short(place: str) -> str:
+    """Give the cause that SHORT knows again."""
+    return f"the disk of {place} is nearly full"
 
 
 def free_bytes(config: Config) -> dict[str, int]:
@@ -30,15 +39,19 @@ def _free_bytes(path: Path) -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def warnings(config: Config) -> list[str]:
+def warnings(config: Config, language_tag: str = words.ENGLISH) -> list[str]:
     """Say in words where room is short."""
     low, high = config.min_free_bytes, config.resume_free_bytes
+    text = words.load(language_tag).causes["short"]
     return [
-        f"The disk of {place} has {free / 2**30:.2f} GiB left: intake pauses below"
-        f" {low / 2**30:.2f} GiB and goes on from {high / 2**30:.2f} GiB."
+        text.format(place=place, free=_gib(free), low=_gib(low), high=_gib(high))
         for place, free in free_bytes(config).items()
         if low and free < high
     ]
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.2f}"
 
 
 class Room:

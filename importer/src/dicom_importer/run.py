@@ -27,7 +27,7 @@ def run(config: Config, signals: set[signal.Signals]) -> int:
 
     threading.Thread(target=end, name="signals", daemon=True).start()
     address = config.listen_host, config.listen_port
-    doors = web.Doors(service.door.store, service.page.answer)
+    doors = web.Doors(service.door.store, service.page.answer, service.words.refusals)
     server = web.serve(address, service.health, service.metrics.registry, doors)
     observer = watch.watch(config.inbox_dir, service.wake.set)
     service.worker.recover()

@@ -16,12 +16,14 @@ from dicom_importer import (
     exchange,
     explain,
     log,
+    places,
     plan,
     replacement,
     scan,
     upkeep,
     uploader,
     web,
+    words,
 )
 from dicom_importer.access import Token
 from dicom_importer.archive import Archive
@@ -30,7 +32,6 @@ from dicom_importer.config import Config
 from dicom_importer.delays import DELAYS, Delays
 from dicom_importer.door import UPLOADS, Door
 from dicom_importer.files import Arrival
-from dicom_importer.filing import Folders
 from dicom_importer.in_flight import InFlight
 from dicom_importer.instance import Limits
 from dicom_importer.jobs import Job, Queue
@@ -66,6 +67,7 @@ class Service:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
+        self.words = words.load(config.language_tag)
         self.now = now
         self.monotonic = monotonic
         self.stop = threading.Event()
@@ -111,7 +113,7 @@ class Service:
             functools.partial(plan.concerns, config.state_dir),
             self.delays,
         )
-        folders = Folders(config.inbox_dir, config.processed_dir, config.failed_dir)
+        folders = places.folders(config)
         self._desk = Desk(
             archive, self.journal, folders, context.limits, config.state_dir, config.audit_file
         )
@@ -192,7 +194,7 @@ class Service:
         waiting = []
         for path, version, count, due_s in lying:
             delay = None if due_s else delays.find(notes, clinic, path, version)
-            cause = explain.because(delay.cause) if delay else ""
+            cause = explain.because(delay.cause, self.words) if delay else ""
             waiting.append(Waiting(path, count, due_s, cause))
         return Inbox(tuple(waiting), self._unfinished.get(clinic, 0), self.worker.archive_up)
 

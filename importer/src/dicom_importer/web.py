@@ -35,10 +35,11 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """Who answers store requests, and the page's."""
+    """Who answers store requests, and the page's; in which words the page's are refused."""
 
     store: Callable[[Request], tuple[int, dict[str, object]]]
     page: Callable[[messages.Request], messages.Answer]
+    refusals: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +136,21 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         body = _Body(self)
         path = unquote(url.path.removeprefix(_PAGE[:-1]))
+        says = self.server.doors.refusals
         try:
             answer = self.server.doors.page(
                 messages.Request(self.command, path, query, headers, body.chunks())
             )
-        except Refusal as refusal:
-            return self._refuse(refusal.status, refusal.words)
+        except messages.Refused as refused:
+            return self._refuse(refused.status, says[refused.name].format(**refused.values))
         except Stopping:
-            return self._refuse(503, "The importer is being stopped; please try again in a moment.")
+            return self._refuse(503, says["stopping"])
         except (ConnectionError, TimeoutError):
             return log.line("upload_broke_off")
         except Exception as error:  # noqa: BLE001 - the request's edge
             log.trace("page", error)
             is_full = isinstance(error, OSError) and error.errno in FULL
-            words = "The disk of the archive is full." if is_full else "Please try again later."
-            return self._refuse(507 if is_full else 503, words)
+            return self._refuse(507 if is_full else 503, says["full" if is_full else "later"])
         content = b"" if answer.body is None else json.dumps(answer.body).encode()
         self._send(answer.status, "application/json", content, answer.headers)
         if not body.is_read:

@@ -27,7 +27,7 @@ from dicom_importer.reasons import (
     Unavailable,
 )
 from dicom_importer.records import Identity, Row, Verdict
-from dicom_importer.room import Room
+from dicom_importer.room import Room, short
 from dicom_importer.storing import Context
 from dicom_importer.stow import Refused
 
@@ -148,7 +148,7 @@ class Worker:
         except NoRoom as lack:
             if lack.paused:
                 self._queue.pause(ROOM_DELAY_S)
-            self._later(job, f"the disk of {lack.place} is nearly full", ROOM_DELAY_S)
+            self._later(job, short(lack.place), ROOM_DELAY_S)
         except (OSError, sqlite3.Error) as error:
             # Our own disk: full, read-only or failing. Nothing is lost while nothing is moved.
             log.trace("disk", error, clinic=job.arrival.clinic)

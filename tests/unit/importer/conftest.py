@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from dicom_importer.config import Config
@@ -116,6 +117,7 @@ def settings(root: Path, url: str) -> Config:
         empty_folder_age_s=86400.0,
         failed_dir=root / "failed",
         inbox_dir=root / "inbox",
+        language_tag="en",
         listen_host="127.0.0.1",
         listen_port=0,
         max_instance_bytes=1 << 24,
@@ -132,6 +134,7 @@ def settings(root: Path, url: str) -> Config:
         study_retention_minors_age=28,
         study_retention_years="",
         sweep_interval_s=60.0,
+        time_zone=ZoneInfo("Europe/Vienna"),
         token_url=f"{url}/token",
     )
 

@@ -169,7 +169,7 @@ def client(importer: Importer) -> Iterator[Client]:
         ("127.0.0.1", 0),
         service.health,
         service.metrics.registry,
-        web.Doors(door.store, service.page.answer),
+        web.Doors(door.store, service.page.answer, service.words.refusals),
     )
     worker = threading.Thread(target=service.worker.run)
     worker.start()

@@ -161,7 +161,7 @@ def serving(importer: Importer) -> Iterator[Client]:
         now=importer.clock.utc,
         wake=service.wake.set,
     )
-    doors = web.Doors(service.door.store, page.answer)
+    doors = web.Doors(service.door.store, page.answer, service.words.refusals)
     server = web.serve(("127.0.0.1", 0), service.health, service.metrics.registry, doors)
     yield Client(importer, server.server_port)
 
@@ -178,11 +178,14 @@ def serving(importer: Importer) -> Iterator[Client]:
 
 def test_each_role_is_told_what_it_may_do(client: Client) -> None:
     told = {who: client.ask("/page/me", who=f"Bearer {who}").body for who in ("tech", "physician")}
-    assert told["tech"] == {"name": "ann", "clinics": ["clinic-a"], "brings": True, "reads": False}
+    zone = {"time_zone": "Europe/Vienna"}
+    ann = {"name": "ann", "clinics": ["clinic-a"], "brings": True, "reads": False}
+    assert told["tech"] == ann | zone
     both = ["clinic-a", "clinic-b"]
-    assert told["physician"] == {"name": "pam", "clinics": both, "brings": False, "reads": True}
+    pam = {"name": "pam", "clinics": both, "brings": False, "reads": True}
+    assert told["physician"] == pam | zone
     admin = client.ask("/page/me", who="Bearer admin").body
-    assert admin == {"name": "max", "clinics": both, "brings": True, "reads": True}
+    assert admin == {"name": "max", "clinics": both, "brings": True, "reads": True} | zone
     # A clinic without an inbox is none.
     assert client.ask("/page/me", who="Bearer gone").body["clinics"] == []
 

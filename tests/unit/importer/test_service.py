@@ -98,7 +98,7 @@ def test_health_and_metrics_are_all_that_is_served(importer: Importer) -> None:
         ("127.0.0.1", 0),
         service.health,
         service.metrics.registry,
-        web.Doors(service.door.store, service.page.answer),
+        web.Doors(service.door.store, service.page.answer, service.words.refusals),
     )
     base = f"http://127.0.0.1:{server.server_port}"
     try:
@@ -126,7 +126,7 @@ def test_a_client_that_hangs_up_is_no_error(
         ("127.0.0.1", 0),
         service.health,
         service.metrics.registry,
-        web.Doors(service.door.store, service.page.answer),
+        web.Doors(service.door.store, service.page.answer, service.words.refusals),
     )
     ended, errors = threading.Event(), []
     monkeypatch.setattr(server, "handle_error", lambda *request: errors.append(request))

@@ -6,16 +6,15 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
-from dicom_importer import audit, places, retry, room, scan
+from dicom_importer import audit, places, retry, room, scan, words
 from dicom_importer.config import Config
-from dicom_importer.door import Refusal
 from dicom_importer.journal import JOURNAL
 from dicom_importer.page import arrivals, tus
 from dicom_importer.page.arrivals import Group, Waiting
 from dicom_importer.page.drops import Drops, owner_of
-from dicom_importer.page.messages import Answer, Request
+from dicom_importer.page.messages import Answer, Refused, Request
 from dicom_importer.reasons import Unavailable
 from dicom_importer.table import Table
 from dicom_importer.uploader import Uploader
@@ -70,32 +69,32 @@ class Page:
                 self._table.close()
 
     def answer(self, request: Request) -> Answer:
-        """Answer a request; raises Refusal, OSError, and ConnectionError for a client that went."""
+        """Answer a request; raises Refused, OSError, and ConnectionError for a client that went."""
         try:
             who = self._ask(request.headers.get("authorization", ""))
         except Unavailable as absence:
-            raise Refusal(503, "The archive cannot be asked who you are.") from absence
+            raise Refused(503, "who_unknown") from absence
         if who.status != 200:  # noqa: PLR2004
-            raise Refusal(who.status, "This account neither brings nor reads anything.")
+            raise Refused(who.status, "no_part")
         there = scan.clinics(self._config.inbox_dir)
         clinics = [one for one in there if who.is_admin or one in who.clinics]
         brings, reads = who.is_admin or who.brings_all, who.is_admin or who.brings_derived
         if request.path == "/me":
             _check_method(request, ("GET",))
             me = {"name": who.name, "clinics": clinics, "brings": brings, "reads": reads}
-            return Answer(200, body=me)
+            return Answer(200, body={**me, "time_zone": self._config.time_zone.key})
         route = _ROUTE.fullmatch(request.path)
         # Another clinic is as absent as one that nobody has.
         if route is None or route[1] not in clinics:
-            raise Refusal(404, "There is nothing here.")
+            raise Refused(404, "nothing_here")
         clinic, what, name = route[1], route[2], route[3] or ""
         if route[3] is not None and (what != "uploads" or not name):
-            raise Refusal(404, "There is nothing here.")
+            raise Refused(404, "nothing_here")
         _check_method(request, _METHODS["upload" if name else what])
         if what == "submissions":
             return self._submissions(request, clinic, reads=reads)
         if not brings:
-            raise Refusal(403, "This account only looks.")
+            raise Refused(403, "only_looks")
         if what == "uploads":
             return tus.answer(self._drops, request, who.name, clinic, name)
         body = _body(request.chunks)
@@ -106,30 +105,37 @@ class Page:
     def _submissions(self, request: Request, clinic: str, *, reads: bool) -> Answer:
         days = request.query.get("days", str(DAYS))
         if not days.isdecimal() or not 0 < int(days) <= MAX_DAYS:
-            raise Refusal(400, f"days is no number from 1 to {MAX_DAYS}.")
+            raise Refused(400, "bad_days", max=MAX_DAYS)
         inbox = self._look(clinic)
-        found = self._groups(clinic, self._now().date() - timedelta(days=int(days) - 1), inbox)
+        language = words.load(self._config.language_tag)
+        found = self._groups(clinic, self._midnight(int(days) - 1), inbox)
         return Answer(
             200,
             body={
                 "now": audit.stamp(self._now()),
                 "archive_up": inbox.archive_up,
-                "warnings": room.warnings(self._config),
+                "warnings": room.warnings(self._config, self._config.language_tag),
                 "unfinished": inbox.unfinished,
                 "uploads": [
                     {"folder": one.folder, "files": one.files, "open": one.open}
                     for one in self._drops.waiting(clinic)
                 ],
-                "groups": [group.as_json(reads=reads) for group in found],
+                "groups": [group.as_json(language, reads=reads) for group in found],
             },
         )
 
-    def _groups(self, clinic: str, since: date, inbox: Inbox) -> list[Group]:
+    def _midnight(self, days: int) -> str:
+        """Return when a day of the site began, so many days ago, as the journal writes times."""
+        day = self._now().astimezone(self._config.time_zone).date() - timedelta(days=days)
+        began = datetime.combine(day, time(), self._config.time_zone)
+        return began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _groups(self, clinic: str, since: str, inbox: Inbox) -> list[Group]:
         with self._lock:
             # A connection of its own: who looks keeps no import waiting.
             self._table = self._table or Table(self._config.state_dir / JOURNAL, read_only=True)
         failed, today = self._config.failed_dir, f"{self._now():%Y-%m-%d}"
-        return arrivals.groups(self._table, failed, clinic, since.isoformat(), inbox.waiting, today)
+        return arrivals.groups(self._table, failed, clinic, since, inbox.waiting, today)
 
     def _deliver(self, account: str, clinic: str, body: dict[str, object]) -> Answer:
         """End a drop: what is whole of this folder is shown in the inbox."""
@@ -142,20 +148,20 @@ class Page:
         """Put files that failed alike back into the inbox, as `dicom-importer retry` does."""
         submission, day, reason = (_text(body, key) for key in ("submission", "day", "reason"))
         try:
-            since = date.fromisoformat(day)
+            date.fromisoformat(day)
         except ValueError:
-            raise Refusal(400, "day is no date.") from None
+            raise Refused(400, "bad_day") from None
         nothing = Inbox((), 0, archive_up=True)
         targets = [
             target
-            for group in self._groups(clinic, since, nothing)
+            for group in self._groups(clinic, day, nothing)
             if (arrivals.shown(group.submission), group.day) == (submission, day)
             for failure in group.failures.values()
             if failure.reason == reason
             for target in failure.targets
         ]
         if not targets:
-            raise Refusal(404, "Nothing of it is left that failed so.")
+            raise Refused(404, "nothing_left")
         failed = places.folders(self._config).failed
         stamp = audit.stamp(self._now())
         record = audit.retried(account, clinic, submission, reason, len(targets), stamp)
@@ -169,7 +175,7 @@ class Page:
 
 def _check_method(request: Request, allowed: Iterable[str]) -> None:
     if request.method not in allowed:
-        raise Refusal(405, f"This takes {', '.join(allowed)}.")
+        raise Refused(405, "method", methods=", ".join(allowed))
 
 
 def _body(chunks: Iterable[bytes]) -> dict[str, object]:
@@ -178,16 +184,16 @@ def _body(chunks: Iterable[bytes]) -> dict[str, object]:
     for chunk in chunks:
         content += chunk
         if len(content) > _MAX_BODY_BYTES:
-            raise Refusal(413, "The body is too large.")
+            raise Refused(413, "large_body")
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(content)
         if isinstance(found, dict):
             return found
-    raise Refusal(400, "The body is no JSON object.")
+    raise Refused(400, "bad_body")
 
 
 def _text(body: dict[str, object], key: str) -> str:
     value = body.get(key)
     if not isinstance(value, str):
-        raise Refusal(400, f"{key} is no text.")
+        raise Refused(400, "bad_text", key=key)
     return value

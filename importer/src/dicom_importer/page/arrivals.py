@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dicom_importer import received
-from dicom_importer.reasons import REASONS
 from dicom_importer.retry import LASTING
 from dicom_importer.scan import DELIVERED, UPLOADED
 from dicom_importer.scan import submission as submission_of
 from dicom_importer.table import Table
+from dicom_importer.words import Words
 
 # A listing asks the journal for no more than this many files.
 MAX_FILES = 200_000
@@ -67,7 +67,7 @@ class Group:
             return "settling" if self.waiting.due_s > 0 else "storing"
         return "failed" if self.failures else "filed"
 
-    def as_json(self, *, reads: bool) -> dict[str, object]:
+    def as_json(self, language: Words, *, reads: bool) -> dict[str, object]:
         """Tell what the page shows; the studies only to who may read them."""
         waiting = self.waiting or Waiting(self.submission, 0)
         by, name = _named(self.submission, self.path or waiting.path)
@@ -89,7 +89,9 @@ class Group:
             "due_s": waiting.due_s,
             "cause": waiting.cause,
             "studies": list(self.studies) if reads else [],
-            "failures": [_told(one, is_made_up=by != "inbox") for one in self.failures.values()],
+            "failures": [
+                _told(one, language, is_made_up=by != "inbox") for one in self.failures.values()
+            ],
         }
 
 
@@ -110,8 +112,8 @@ def _named(submission: str, path: str) -> tuple[str, str]:
     return "inbox", shown(submission)
 
 
-def _told(one: Failure, *, is_made_up: bool) -> dict[str, object]:
-    reason = REASONS[one.reason]
+def _told(one: Failure, language: Words, *, is_made_up: bool) -> dict[str, object]:
+    reason = language.reasons[one.reason]
     # The name that a door gave is nobody's to look for.
     names = [path.partition("/")[2] if is_made_up else path for path in one.paths[:_EXAMPLES]]
     return {
@@ -128,7 +130,7 @@ def _told(one: Failure, *, is_made_up: bool) -> dict[str, object]:
 def groups(  # noqa: PLR0913, PLR0917 - what a listing is made of
     table: Table, failed: Path, clinic: str, since: str, waiting: Iterable[Waiting], today: str
 ) -> list[Group]:
-    """Return the groups since a day (YYYY-MM-DD), the newest first."""
+    """Return the groups since a time (UTC, as the journal writes it, or a day of it), the newest first."""
     first = _first(table, since)
     found: dict[tuple[str, str], Group] = {}
 

@@ -17,10 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from dicom_importer import audit, files, log, rename, scan, upkeep
-from dicom_importer.door import MAX_PARTS, ROOM_BYTES, Refusal
+from dicom_importer.door import MAX_PARTS, ROOM_BYTES
 from dicom_importer.files import Arrival, Place
 from dicom_importer.jobs import Job, Queue
 from dicom_importer.page import parts
+from dicom_importer.page.messages import Refused
 from dicom_importer.page.parts import Part, Wanted
 from dicom_importer.scan import UPLOADED, UPLOADING
 
@@ -104,7 +105,7 @@ class Drops:
         self._known_sent: dict[str, frozenset[str]] = {}
 
     def begin(self, owner: Owner, wanted: Wanted) -> Part:
-        """Return an upload: where it was left off, or a new one; raises Refusal and OSError."""
+        """Return an upload: where it was left off, or a new one; raises Refused and OSError."""
         drop = self._place(owner.clinic, owner.id)
         self._touch(drop)
         with self._moving:
@@ -130,19 +131,19 @@ class Drops:
     def append(
         self, account: str, clinic: str, name: tuple[str, str], offset: int, chunks: Iterable[bytes]
     ) -> Part:
-        """Write what comes of an upload (drop and id) from an offset on; raises Refusal and OSError."""
+        """Write what comes of an upload (drop and id) from an offset on; raises Refused and OSError."""
         drop = self._place(clinic, name[0])
         with self._writing(account, f"{drop.path}/{name[1]}"):
             self._touch(drop)
             part = parts.found(drop, name[1])
             if part is None:
-                raise Refusal(404, "There is no such upload.")
+                raise Refused(404, "no_upload")
             if part.offset != offset:
-                raise Refusal(409, f"The upload is at {part.offset}.")
+                raise Refused(409, "other_offset", offset=part.offset)
             try:
                 part = parts.append(drop, part, self._checked(chunks))
             except parts.TooMuchError:
-                raise Refusal(413, "More came than was announced.") from None
+                raise Refused(413, "too_much") from None
             if part.offset == part.wanted.size_bytes:
                 self._finish(drop, part)
             self._touch(drop)
@@ -153,7 +154,7 @@ class Drops:
         drop = self._place(clinic, name[0])
         with self._writing(account, f"{drop.path}/{name[1]}"):
             if parts.found(drop, name[1]) is None:
-                raise Refusal(404, "There is no such upload.")
+                raise Refused(404, "no_upload")
             parts.remove(drop, name[1])
 
     def deliver(self, owner: Owner, *, is_over: bool = True) -> tuple[str, int]:
@@ -234,22 +235,19 @@ class Drops:
 
     def _admit(self, owner: Owner, wanted: Wanted) -> None:
         if wanted.size_bytes > self.max_file_bytes:
-            limit = f"{self.max_file_bytes / 2**30:.1f} GiB"
-            raise Refusal(413, f"The file is larger than {limit}: export it in smaller pieces.")
+            raise Refused(413, "large_file", gib=f"{self.max_file_bytes / 2**30:.1f}")
         self._check_room(wanted.size_bytes)
         own = [n for n in self._drops(owner.clinic) if n.startswith(account_key(owner.account))]
         drops = [self._place(owner.clinic, name) for name in own]
         if sum(map(parts.count, drops)) >= OPEN_EACH:
-            raise Refusal(
-                429, f"{OPEN_EACH} files of this account are under way; finish them first."
-            )
+            raise Refused(429, "many_open", max=OPEN_EACH)
         if sum(map(self._count, drops)) >= MAX_PARTS:
-            raise Refusal(413, f"More than {MAX_PARTS} files at once; please upload in pieces.")
+            raise Refused(413, "many_files", max=MAX_PARTS)
 
     def _check_room(self, size_bytes: int) -> None:
         room = os.statvfs(self._inbox)
         if room.f_bavail * room.f_frsize < self._min_free_bytes + ROOM_BYTES + size_bytes:
-            raise Refusal(507, "The disk of the archive is nearly full; please tell its operator.")
+            raise Refused(507, "no_room")
 
     def _checked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         left = 0
@@ -265,11 +263,11 @@ class Drops:
     def _writing(self, account: str, name: str) -> Iterator[None]:
         with self._lock:
             if name in self._writers:
-                raise Refusal(423, "This file is being sent by another window.")
+                raise Refused(423, "other_window")
             if list(self._writers.values()).count(account) >= WRITERS_EACH:
-                raise Refusal(429, f"This account sends {WRITERS_EACH} files at once already.")
+                raise Refused(429, "many_of_one", max=WRITERS_EACH)
             if len(self._writers) >= WRITERS:
-                raise Refusal(429, "Too many uploads at once; please try again in a moment.")
+                raise Refused(429, "many_of_all")
             self._writers[name] = account
         try:
             yield

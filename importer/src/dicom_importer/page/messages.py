@@ -15,6 +15,16 @@ class Request:
     chunks: Iterator[bytes]
 
 
+class Refused(Exception):  # noqa: N818 - an answer, no fault
+    """A request is refused: a status, a name of the language's `refusals`, and what fills its text."""
+
+    def __init__(self, status: int, name: str, **values: object) -> None:
+        super().__init__(status, name)
+        self.status = status
+        self.name = name
+        self.values = values
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A status, headers, and a body that becomes JSON; None for none."""

@@ -13,7 +13,7 @@ _OWN = ".dicom-importer"
 
 
 class BadNameError(ValueError):
-    """A path that no file is given; the message says why, for people."""
+    """A path that no file is given; the message is the name of a refusal, which says why."""
 
 
 def judge(path: str) -> str:
@@ -21,24 +21,21 @@ def judge(path: str) -> str:
     try:
         size_bytes = len(path.encode())
     except UnicodeEncodeError:
-        raise BadNameError("The name of a file is not Unicode text.") from None
+        raise BadNameError("name_not_unicode") from None
     parts = path.split("/")
     if size_bytes > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
-        raise BadNameError("The path of a file is too long; put its folder higher up.")
+        raise BadNameError("name_too_deep")
     for part in parts:
         if part in ("", ".", ".."):
-            raise BadNameError("The path of a file leads out of its folder.")
+            raise BadNameError("name_leads_out")
         if "\\" in part or any(_is_bad(char) for char in part):
-            raise BadNameError("The name of a file or folder holds characters that no name has.")
+            raise BadNameError("name_characters")
         if len(part.encode()) > MAX_NAME_BYTES:
-            raise BadNameError("The name of a file or folder is too long; please shorten it.")
+            raise BadNameError("name_too_long")
         if part.lower().startswith(_OWN):
-            raise BadNameError("The name of a folder is one that the archive itself uses.")
+            raise BadNameError("name_own")
     if scan.passing(parts[-1]):
-        raise BadNameError(
-            "The name is that of a copy in progress (.part, .tmp, .crdownload, ~$…); files of"
-            " such names are never taken. Rename the file if it is whole."
-        )
+        raise BadNameError("name_passing")
     return path
 
 

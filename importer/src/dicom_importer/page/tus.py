@@ -5,10 +5,9 @@ import binascii
 import re
 from collections.abc import Mapping
 
-from dicom_importer.door import Refusal
 from dicom_importer.page import names
 from dicom_importer.page.drops import Drops, account_key, owner_of
-from dicom_importer.page.messages import Answer, Request
+from dicom_importer.page.messages import Answer, Refused, Request
 from dicom_importer.page.parts import Part, Wanted
 
 VERSION = "1.0.0"
@@ -20,7 +19,7 @@ _MAX_DIGITS, _MAX_TIME_MS = 15, 1 << 43
 
 
 def answer(drops: Drops, request: Request, account: str, clinic: str, name: str) -> Answer:
-    """Answer a request about uploads (name: empty) or one of them; raises Refusal and OSError."""
+    """Answer a request about uploads (name: empty) or one of them; raises Refused and OSError."""
     if request.method == "OPTIONS":
         return _answer(204, {"Tus-Max-Size": str(drops.max_file_bytes), **_OFFERED})
     if request.headers.get("tus-resumable") != VERSION:
@@ -30,12 +29,12 @@ def answer(drops: Drops, request: Request, account: str, clinic: str, name: str)
     match = _NAME.fullmatch(name)
     # Another account's is as absent as none.
     if match is None or not match[1].startswith(f"{account_key(account)}-"):
-        raise Refusal(404, "There is no such upload.")
+        raise Refused(404, "no_upload")
     upload = match[1], match[2]
     if request.method == "HEAD":
         part = drops.find(clinic, *upload)
         if part is None:
-            raise Refusal(404, "There is no such upload.")
+            raise Refused(404, "no_upload")
         length = str(part.wanted.size_bytes)
         return _answer(200, {"Upload-Offset": str(part.offset), "Upload-Length": length})
     if request.method == "DELETE":
@@ -56,7 +55,7 @@ def _create(drops: Drops, request: Request, account: str, clinic: str) -> Answer
     try:
         path = names.judge(said.get("filename", ""))
     except names.BadNameError as error:
-        raise Refusal(422, str(error)) from None
+        raise Refused(422, str(error)) from None
     modified = said.get("modified", "0")
     modified_ms = int(modified) if modified.isdecimal() and len(modified) <= _MAX_DIGITS else 0
     size_bytes = _number(request.headers, "upload-length")
@@ -77,7 +76,7 @@ def _brings(request: Request, part: Part) -> bool:
 
 def _check_content(headers: Mapping[str, str]) -> None:
     if headers.get("content-type", "") != _CONTENT:
-        raise Refusal(415, f"Send {_CONTENT}.")
+        raise Refused(415, "content_type", type=_CONTENT)
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -88,14 +87,14 @@ def _metadata(text: str) -> dict[str, str]:
         try:
             found[key] = base64.b64decode(value, validate=True).decode()
         except (binascii.Error, ValueError):
-            raise Refusal(400, "Upload-Metadata is malformed.") from None
+            raise Refused(400, "bad_metadata") from None
     return found
 
 
 def _number(headers: Mapping[str, str], name: str) -> int:
     value = headers.get(name, "")
     if not (value.isascii() and value.isdecimal()) or len(value) > _MAX_DIGITS:
-        raise Refusal(400, f"{name.title()} is no number of bytes.")
+        raise Refused(400, "bad_number", header=name.title())
     return int(value)
 
 
