@@ -11,7 +11,8 @@ in {
     environment.etc = {
       "nginx/doors/inbox.conf".source = ../podman/nginx/doors/inbox.conf;
       "nginx/inbox".source = ../podman/nginx/inbox;
+      "nginx/languages".source = ../importer/src/dicom_importer/languages;
     };
-    systemd.services.nginx-config-reload.restartTriggers = [../podman/nginx/doors/inbox.conf ../podman/nginx/inbox];
+    systemd.services.nginx-config-reload.restartTriggers = [../importer/src/dicom_importer/languages ../podman/nginx/doors/inbox.conf ../podman/nginx/inbox];
   };
 }

@@ -34,6 +34,7 @@ in {
           if acme
           then "${issued}/key.pem"
           else cfg.certificateKeyFile;
+        languageTag = cfg.language;
         publicAuthority = cfg.domain;
         publicUrl = "https://${cfg.domain}";
         strictTransport = "max-age=31536000";

@@ -33,6 +33,13 @@ Object.defineProperty(HTMLMediaElement.prototype, 'src', {
   },
 });
 
+// nginx writes the site's language in. Chosen in the viewer, or seen before, another one stays; with English the browser's
+// own counts, as the viewer has it.
+const language = '<!--# echo var="language_tag" -->';
+if (language !== 'en' && !localStorage.getItem('i18nextLng') && !/(^|; )i18next=/.test(document.cookie)) {
+  localStorage.setItem('i18nextLng', language);
+}
+
 window.config = {
   // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
   showErrorDetails: 'dev',
@@ -69,9 +76,9 @@ window.config = {
   // The viewer shows an error's message, which is 'request failed' for all of them.
   httpErrorHandler: error => {
     const messages = {
-      401: 'Your session has ended. Please reload this page and log in again.',
-      403: 'Your account does not allow to look at studies.',
-      503: 'The archive is starting, being updated or brought back from its backup. Please try again later.',
+      401: `<!--# echo var="words_viewer_401" -->`,
+      403: `<!--# echo var="words_viewer_403" -->`,
+      503: `<!--# echo var="words_viewer_503" -->`,
     };
     error.message = messages[error.status] ?? error.message;
   },

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from stack import words
 from stack.certificate import FILE
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ def site_conf(settings: Settings, *, trusted: bool) -> str:
     """Return the text; strict transport only where browsers trust the certificate."""
     networks = "".join(f"    {network} 1;\n" for network in settings.networks("ADMIN_NETWORKS"))
     proxies = settings.networks("TRUSTED_PROXIES")
+    tag = settings.values["LANGUAGE_TAG"]
+    language = json.loads(words.file(tag).read_text())
     return (
         "# What differs from site to site; written from the settings.\n"
         + _constant("public_url", settings.public_url)
@@ -28,6 +32,12 @@ def site_conf(settings: Settings, *, trusted: bool) -> str:
         + "".join(f"set_real_ip_from {network};\n" for network in proxies)
         + _constant("certificate", CERTIFICATE)
         + _constant("certificate_key", CERTIFICATE)
+        + _constant("language", language["language"])
+        + _constant("language_tag", tag)
+        + "".join(
+            _constant(f"words_{name}", language["front"][name])
+            for name in sorted(language["front"])
+        )
     )
 
 

@@ -21,6 +21,7 @@ from harness import stack as stacks
 from harness.headers import SECURITY_HEADERS, not_once
 from harness.raw import connection, exchange, first, request, serial, statuses
 from harness.wait import wait_until
+from stack import words
 from stack.certificate import ensure_certificate, served
 from stack.credentials import UIDS
 from stack.settings import PODMAN_DIR, load
@@ -437,6 +438,49 @@ def test_the_archive_asks_for_a_token_without_asking_anybody(front: Front) -> No
 def test_a_token_that_cannot_be_checked_is_answered_503(front: Front) -> None:
     answer = front.get("/dicom-web/studies", authorization=f"Bearer {TOKEN}")
     assert (answer.status_code, answer.json()["status"]) == (503, 503)
+
+
+@pytest.mark.parametrize("tag", ["en", "de", "fr"])
+def test_the_front_speaks_the_sites_language(
+    data_dir: Path, options: list[str], image: Callable[[str], str], tag: str
+) -> None:
+    text = words.file(tag).read_text()
+    language = json.loads(text)
+    said = language["front"]
+    own = [o for o in options if not o.startswith("--add-host=ohif")]
+    own += [*_door("inbox"), f"--volume={NGINX}/inbox:/etc/nginx/inbox:ro"]
+    own += [f"--volume={words.LANGUAGES}:/etc/nginx/languages:ro", "--add-host=ohif:127.0.0.2"]
+    alike = [o for o in options if not o.startswith(("--add-host", "--sysctl"))]
+    viewer = ["nginx", "-e", "stderr", "-p", "/usr/share", "-c", "/etc/ohif/nginx.conf"]
+    with another(data_dir, own, image("nginx"), LANGUAGE_TAG=tag) as front:
+        name = f"{front.container}-viewer"
+        network = f"--network=container:{front.container}"
+        podman("run", "--detach", f"--name={name}", network, *alike, image("nginx"), *viewer)
+        try:
+            # The front door must not be asked before: it would reach itself and keep that connection.
+            ask = "exec 3<>/dev/tcp/127.0.0.2/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3"
+            reach = ["podman", "exec", name, "bash", "-c", ask]
+            wait_until(lambda: " 200 " in attempt(reach).stdout, 20, "the viewer answers")
+            settings = front.get("/app-config.js")
+        finally:
+            podman("rm", "--force", name)
+        assert settings.headers["Content-Type"].startswith("application/javascript")
+        assert f"const language = '{tag}';" in settings.content.decode()
+        for status in ("401", "403", "503"):
+            assert f"{status}: `{said[f'viewer_{status}']}`" in settings.content.decode()
+        assert "<!--" not in settings.content.decode()
+        page, refused = front.get("/auth/"), front.get("/dicom-web/studies")
+        assert (page.status_code, refused.status_code) == (404, 401)
+        for part in (f'<html lang="{language["language"]}">', said["404"], said["study_list"]):
+            assert part in page.content.decode()
+        assert refused.json() == {"status": 401, "error": said["401"]}
+        inbox = front.get("/inbox/").content.decode()
+        assert inbox.startswith(f'<!doctype html>\n<html lang="{language["language"]}">\n')
+        assert f"<noscript><p>{said['no_script']}</p></noscript>" in inbox
+        assert "<!--" not in inbox
+        told = front.get("/inbox/words.json")
+        assert (told.headers["Content-Type"], told.content.decode()) == ("application/json", text)
+        assert front.get("/inbox/words.json", method="POST").status_code == 405
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])

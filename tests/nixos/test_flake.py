@@ -14,6 +14,7 @@ from stack.alerts import alertmanager_json
 from stack.probes import BASE as PROBES
 from stack.probes import prober_json
 from stack.settings import PODMAN_DIR, TOP, load, read_env
+from stack.words import LANGUAGES
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -93,6 +94,9 @@ def test_files_below_etc_are_those_that_the_containers_get(example: Example) -> 
             assert copy.read_bytes() == file.read_bytes(), file
             compared += 1
     assert compared >= 10
+    for file in LANGUAGES.glob("*.json"):
+        copy = on_this_host(etc["nginx/languages"]) / file.name
+        assert copy.read_bytes() == file.read_bytes(), file
     for name in (
         *(
             "grafana/dashboards",

@@ -52,7 +52,8 @@ ANSWERS: Mapping[str, tuple[int, str]] = {
     "offered": (204, ""),
     "takes": (405, '"This takes '),
     # As a page for people.
-    "inbox": (200, "<title>Inbox</title>"),
+    "inbox": (200, '<html lang="en">\n'),
+    "words": (200, '"language": "en"'),
     "viewer": (200, "<title>"),
     "no page": (404, "<p>There is nothing here.</p>"),
     "no session": (401, "<p>This needs a valid access token: please log in.</p>"),
@@ -325,6 +326,7 @@ ROWS = (
     Row("/inbox/", everyone("inbox")),
     Row("/inbox/", everyone("read only"), "POST"),
     Row("/inbox/main.js", everyone("script")),
+    Row("/inbox/words.json", everyone("words")),
     Row("/inbox", everyone("moved")),
     Row("/inbox/api/me", OWN_PAGE),
     Row("/inbox/api/me", {**OWN_PAGE, **dict.fromkeys(PEOPLE, ("takes",))}, "DELETE"),

@@ -1,6 +1,6 @@
 // Draws what arrived. Texts are set as text: names are the clinics' own, and may be anything.
 
-import * as words from './words.js';
+import { doing, done, say, unnamed, when } from './words.js';
 
 const drawn = new Map();
 
@@ -23,7 +23,7 @@ export function fits(group, text, state) {
 }
 
 // Draws the groups into a list, and of those that changed only; whoever is at a button stays there.
-export function draw(list, groups, retry) {
+export function draw(list, groups, zone, retry) {
   const keys = new Set();
   const focused = document.activeElement?.dataset?.key;
   const elements = groups.map(group => {
@@ -34,7 +34,7 @@ export function draw(list, groups, retry) {
     if (known?.mark === mark) {
       return known.element;
     }
-    const element = item(group, key, retry);
+    const element = item(group, key, zone, retry);
     drawn.set(key, { element, mark });
     return element;
   });
@@ -53,25 +53,25 @@ export function draw(list, groups, retry) {
 
 // What is being uploaded, by whomever of the clinic.
 export function upload(one) {
-  const name = one.folder || words.looseFiles;
-  const state = make('span', { className: 'state', text: words.arriving });
+  const name = one.folder || say('loose_files');
+  const state = make('span', { className: 'state', text: say('arriving') });
   return make(
     'li',
     { className: 'moving' },
     make('div', { className: 'line' }, make('h3', { text: name }), state),
-    make('p', { className: 'quiet', text: words.uploading(one) }),
+    make('p', { className: 'quiet', text: say(one.open ? 'here_and_open' : 'here', { n: one.files, open: one.open }) }),
   );
 }
 
-function item(group, key, retry) {
-  const name = group.name || words.unnamed[group.by];
-  const time = make('time', { text: when(group.last || group.first, group.day) });
-  const state = make('span', { className: 'state', text: words.doing(group) });
+function item(group, key, zone, retry) {
+  const name = group.name || unnamed(group.by);
+  const time = make('time', { text: when(group.last || group.first, group.day, zone) });
+  const state = make('span', { className: 'state', text: doing(group) });
   const element = make('li', { className: stateOf(group) });
   element.append(make('div', { className: 'line' }, make('h3', { text: name }), state));
-  element.append(make('div', { className: 'line' }, make('span', { className: 'quiet', text: words.done(group.files) }), time));
+  element.append(make('div', { className: 'line' }, make('span', { className: 'quiet', text: done(group.files) }), time));
   if (group.cause) {
-    element.append(make('p', { text: `${words.lastTry} ${group.cause}` }));
+    element.append(make('p', { text: say('why_it_waits', { cause: group.cause }) }));
   }
   if (group.studies.length) {
     element.append(make('p', {}, ...links(group.studies)));
@@ -84,36 +84,33 @@ function item(group, key, retry) {
 
 function links(studies) {
   const anchors = studies.map((study, at) => {
-    const link = make('a', { text: studies.length === 1 ? words.openStudy(1) : `${at + 1}` });
+    const link = make('a', { text: studies.length === 1 ? say('open_study') : `${at + 1}` });
     link.href = `/viewer?StudyInstanceUIDs=${encodeURIComponent(study)}`;
     return link;
   });
-  return studies.length === 1 ? anchors : [words.openStudy(2), ...anchors.flatMap(link => [link, ' '])];
+  return studies.length === 1 ? anchors : [say('open_studies'), ...anchors.flatMap(link => [link, ' '])];
 }
 
 function told(group, name, failure, key, retry) {
   const box = make('div', { className: 'failure' });
-  box.append(make('p', { text: `${words.alike(failure.files)}${[failure.found, failure.detail].filter(Boolean).join(' ')}` }));
-  box.append(make('p', {}, make('strong', { text: words.doThis }), ` ${failure.advice}`));
+  const { detail, files: n, found } = failure;
+  const parts = [say('alike', { found, n }), ...(detail ? [say('detail', { detail })] : [])];
+  box.append(make('p', { text: parts.join(' ') }));
+  box.append(make('p', {}, make('strong', { text: say('what_to_do') }), ` ${failure.advice}`));
   const examples = failure.examples.map(path => make('li', { text: path }));
   if (failure.files > failure.examples.length) {
-    examples.push(make('li', { text: words.andMore(failure.files - failure.examples.length) }));
+    examples.push(make('li', { text: say('and_more', { n: failure.files - failure.examples.length }) }));
   }
   box.append(make('ul', {}, ...examples));
   if (!failure.can_retry) {
-    box.append(make('p', { className: 'quiet', text: words.lasting }));
+    box.append(make('p', { className: 'quiet', text: say('lasting') }));
   } else if (retry) {
-    const button = make('button', { text: words.retry });
+    const button = make('button', { text: say('retry') });
     button.type = 'button';
     button.dataset.key = key;
-    button.setAttribute('aria-label', words.retryName(name));
+    button.setAttribute('aria-label', say('retry_of', { name }));
     button.addEventListener('click', () => retry(group, failure, button));
     box.append(button);
   }
   return box;
-}
-
-// In the person's own time zone.
-function when(time, day) {
-  return time ? new Date(time).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' }) : day;
 }

@@ -105,7 +105,7 @@ async function ask(fields) {
     throw new SessionOver();
   }
   if (!answer.ok) {
-    throw new Error(`status ${answer.status}`);
+    throw new Error(String(answer.status));
   }
   tokens = await answer.json();
   until = Date.now() + tokens.expires_in * 1000;

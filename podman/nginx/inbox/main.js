@@ -5,7 +5,7 @@ import { chosen, dropped } from './choose.js';
 import { draw, fits, make, upload } from './list.js';
 import { SessionOver, arrive, leave, logOut } from './login.js';
 import { sendAll } from './sending.js';
-import * as words from './words.js';
+import { days, fill, say, size, states } from './words.js';
 
 const CALM_MS = 5000;
 const BUSY_MS = 1500;
@@ -15,9 +15,12 @@ const MAX_PROBLEMS = 20;
 const $ = id => document.getElementById(id);
 const page = { asked: 0, clinic: '', listing: null, me: null, said: 0, sending: null, timer: 0 };
 
-function say(text) {
+function speak(text) {
   $('said').textContent = text;
 }
+
+// Why something did not work: in the server's words, or that it did not answer.
+const why = error => (error instanceof Refused ? error.message : say('unreachable'));
 
 function tell(text, { login = false } = {}) {
   $('message').textContent = text;
@@ -55,7 +58,7 @@ async function refresh() {
       over();
       return;
     }
-    tell(error instanceof Refused ? error.message : words.unreachable);
+    tell(why(error));
   }
   if (!document.hidden) {
     page.timer = setTimeout(refresh, wait);
@@ -67,9 +70,9 @@ function show() {
   const [text, state] = [$('search').value.trim(), $('state').value];
   const fitting = groups.filter(group => fits(group, text, state));
   const notices = [
-    ...(page.listing.archive_up ? [] : [words.archiveAway]),
+    ...(page.listing.archive_up ? [] : [say('archive_away')]),
     ...page.listing.warnings,
-    ...(page.listing.unfinished ? [words.unfinished(page.listing.unfinished)] : []),
+    ...(page.listing.unfinished ? [say('unfinished', { n: page.listing.unfinished })] : []),
   ];
   if (JSON.stringify(notices) !== $('notices').dataset.mark) {
     $('notices').replaceChildren(...notices.map(notice => make('li', { text: notice })));
@@ -77,16 +80,18 @@ function show() {
   }
   const isAll = !text && (state === 'all' || state === 'moving');
   $('uploads').replaceChildren(...(isAll ? uploads : []).map(upload));
-  $('none').textContent = groups.length ? words.nothingFits : words.nothing;
+  $('none').textContent = say(groups.length ? 'nothing_fits' : 'nothing');
   $('none').hidden = fitting.length > 0 || (isAll && uploads.length > 0);
-  draw($('groups'), fitting, page.me.brings ? retry : null);
+  draw($('groups'), fitting, page.me.time_zone, page.me.brings ? retry : null);
 }
 
 async function retry(group, failure, button) {
   button.disabled = true;
   try {
     const { day, submission } = group;
-    say(words.retried(await ask(`${clinicRoot(page.clinic)}/retry`, { day, reason: failure.reason, submission })));
+    const asked = { day, reason: failure.reason, submission };
+    const { left, retried: n } = await ask(`${clinicRoot(page.clinic)}/retry`, asked);
+    speak(say(left ? 'retried_some' : 'retried', { left, n }));
     $('arrived').focus();
   } catch (error) {
     if (error instanceof SessionOver) {
@@ -94,7 +99,7 @@ async function retry(group, failure, button) {
       return;
     }
     button.disabled = false;
-    tell(error.message);
+    tell(why(error));
   }
   await refresh();
 }
@@ -103,12 +108,12 @@ async function start(finding) {
   let items;
   try {
     items = await finding;
-  } catch (error) {
-    tell(error.message);
+  } catch {
+    tell(say('unreadable'));
     return;
   }
   if (!items.length) {
-    tell(words.noFiles);
+    tell(say('no_files'));
     return;
   }
   if (page.sending) {
@@ -124,8 +129,8 @@ async function start(finding) {
   while (round.length) {
     const next = round;
     round = [];
-    $('sending-label').textContent = words.sendingTo(next.length, page.clinic);
-    say($('sending-label').textContent);
+    $('sending-label').textContent = say('sending', { clinic: page.clinic, n: next.length });
+    speak($('sending-label').textContent);
     const isGoing = await sendRound(next, control.signal);
     round = isGoing ? page.sending.next.splice(0) : [];
   }
@@ -139,42 +144,43 @@ async function sendRound(items, signal) {
   const known = new Set(page.listing?.uploads.map(one => one.folder));
   try {
     const { problems, sent } = await sendAll(items, page.clinic, { known, signal, told: progress });
-    for (const { path, why } of problems.slice(0, MAX_PROBLEMS)) {
-      $('problems').append(make('li', { text: words.problem(path, why) }));
+    for (const problem of problems.slice(0, MAX_PROBLEMS)) {
+      $('problems').append(make('li', { text: say('problem', problem) }));
     }
     if (problems.length > MAX_PROBLEMS) {
-      $('problems').append(make('li', { text: words.moreProblems(problems.length - MAX_PROBLEMS) }));
+      $('problems').append(make('li', { text: say('more_problems', { n: problems.length - MAX_PROBLEMS }) }));
     }
-    const end = problems.length ? words.someSent(sent, problems.length) : words.allSent(sent);
+    const end = problems.length ? say('some_sent', { bad: problems.length, n: sent }) : say('all_sent', { n: sent });
     $('outcome').textContent = end;
-    say(end);
+    speak(end);
     return true;
   } catch (error) {
     if (error instanceof SessionOver) {
       over();
     } else {
-      const text = error.name === 'AbortError' ? words.stopped : error.message;
+      const text = error.name === 'AbortError' ? say('stopped') : why(error);
       $('outcome').textContent = text;
-      say(text);
+      speak(text);
     }
     return false;
   }
 }
 
-function progress({ bytes, done, files, lost, size }) {
-  const text = lost ? words.reconnecting : words.sent(done, files, bytes, size);
-  $('progress').value = size ? bytes / size : done / files;
+function progress({ bytes, done, files, lost, size: all }) {
+  const told = { all: size(all), done, n: files, size: size(bytes) };
+  const text = lost ? say('reconnecting') : say('sent', told);
+  $('progress').value = all ? bytes / all : done / files;
   $('sending-state').textContent = text;
   // Aloud now and then only.
   if (Date.now() - page.said > SAY_MS) {
     page.said = Date.now();
-    say(text);
+    speak(text);
   }
 }
 
 function over() {
   clearTimeout(page.timer);
-  tell(words.sessionOver, { login: true });
+  tell(say('session_over'), { login: true });
   $('log-in').focus();
 }
 
@@ -191,7 +197,7 @@ function listen() {
     $(id).addEventListener('input', () => {
       if (page.listing) {
         show();
-        say(words.shown($('groups').children.length));
+        speak(say('shown', { n: $('groups').children.length }));
       }
     });
   }
@@ -232,11 +238,11 @@ function enter(me) {
   $('clinic-name').hidden = isMany;
   $('clinic-name').textContent = page.clinic;
   options($('clinic'), Object.fromEntries(me.clinics.map(clinic => [clinic, clinic])), page.clinic);
-  options($('state'), words.states, 'all');
-  options($('days'), words.days, '7');
+  options($('state'), states, 'all');
+  options($('days'), days, '7');
   $('viewer').hidden = !me.reads;
   if (!page.clinic) {
-    tell(words.noClinic);
+    tell(say('no_clinic'));
     return;
   }
   $('send').hidden = !me.brings;
@@ -245,6 +251,7 @@ function enter(me) {
 }
 
 async function begin() {
+  fill();
   listen();
   try {
     if (!(await arrive())) {
@@ -253,8 +260,8 @@ async function begin() {
     }
     enter(await ask(`${ROOT}/me`));
   } catch (error) {
-    const isOver = error instanceof SessionOver;
-    const text = error.status === 403 ? words.notAllowed : isOver ? words.loginFailed : error.message;
+    const name = error.status === 403 ? 'not_allowed' : 'login_failed';
+    const text = error instanceof Refused && error.status !== 403 ? error.message : say(name);
     tell(text, { login: true });
   }
 }

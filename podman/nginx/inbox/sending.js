@@ -3,6 +3,7 @@
 import { Refused, ask, clinicRoot } from './api.js';
 import { SessionOver } from './login.js';
 import { send } from './tus.js';
+import { say } from './words.js';
 
 const AT_ONCE = 3;
 // The whole sending ends with these: no file would fare better.
@@ -57,7 +58,7 @@ export async function sendAll(items, clinic, { known, signal, told }) {
       } else {
         // A file that went, or may not be read.
         counts(item.file.size);
-        problems.push({ path: item.path, why: error.message });
+        problems.push({ path: item.path, why: say('unreadable') });
       }
     }
     told(state);

@@ -1,7 +1,27 @@
-// Everything that the page says, in English; another language is another file of these.
+// Everything that the page says: the texts of the site's language, one file of them for each
+// (importer/src/dicom_importer/languages/), by name, with numbers and plurals as that language has them.
 
-const count = (number, one, many) => `${number.toLocaleString('en')} ${number === 1 ? one : many}`;
-export const files = number => count(number, 'file', 'files');
+const answer = await fetch('/inbox/words.json');
+export const { language, page: texts } = await answer.json();
+
+const numbers = new Intl.NumberFormat(language);
+const plurals = new Intl.PluralRules(language);
+const shown = value => (typeof value === 'number' ? numbers.format(value) : value);
+
+// A text by its name; {names} in it are filled, and what has forms takes that of the number n.
+export function say(name, values = {}) {
+  const text = texts[name];
+  const form = typeof text === 'string' ? text : (text[plurals.select(values.n)] ?? text.other);
+  return form.replace(/\{(\w+)\}/g, (_, key) => shown(values[key]));
+}
+
+// Says what the page itself holds.
+export function fill() {
+  document.documentElement.lang = language;
+  for (const element of document.querySelectorAll('[data-words]')) {
+    element.textContent = say(element.dataset.words);
+  }
+}
 
 export function size(bytes) {
   const units = ['B', 'kB', 'MB', 'GB'];
@@ -10,78 +30,44 @@ export function size(bytes) {
     bytes /= 1000;
     unit += 1;
   }
-  return `${bytes.toFixed(unit > 1 && bytes < 100 ? 1 : 0)} ${units[unit]}`;
+  const digits = unit > 1 && bytes < 100 ? 1 : 0;
+  const form = { maximumFractionDigits: digits, minimumFractionDigits: digits };
+  return `${bytes.toLocaleString(language, form)} ${units[unit]}`;
 }
 
-export const states = { all: 'All', moving: 'On its way', failed: 'Failed', filed: 'Filed' };
-export const days = { 1: 'today', 7: '7 days', 30: '30 days', 400: 'all that is known' };
+// A time (ISO 8601) in the site's zone, or a day alone.
+export function when(time, day, timeZone) {
+  return time
+    ? new Date(time).toLocaleString(language, { dateStyle: 'medium', hourCycle: 'h23', timeStyle: 'short', timeZone })
+    : new Date(day).toLocaleDateString(language, { dateStyle: 'medium', timeZone: 'UTC' });
+}
 
-export const unnamed = { page: 'Uploaded files', 'stow-rs': 'Sent by a program', dicom: '', inbox: '' };
-export const looseFiles = 'Single files';
+const choice = (kind, keys) => Object.fromEntries(keys.map(key => [key, say(`${kind}_${key}`)]));
+export const states = choice('state', ['all', 'moving', 'failed', 'filed']);
+export const days = choice('days', ['1', '7', '30', '400']);
+
+// The name of a group that its clinic gave none.
+export const unnamed = by => (texts[`unnamed_${by}`] ? say(`unnamed_${by}`) : '');
 
 // What a group is doing, from its state, its numbers and the seconds until it settles.
 export function doing(group) {
-  const waiting = files(group.files.waiting);
+  const n = group.files.waiting;
   if (group.state === 'settling') {
-    return `${waiting} settling for another ${Math.ceil(group.due_s)} s`;
+    return say('settling', { n, s: Math.ceil(group.due_s) });
   }
   if (group.state === 'storing') {
-    return group.cause ? `${waiting} waiting` : `${waiting} being stored`;
+    return say(group.cause ? 'waiting' : 'storing', { n });
   }
-  return group.state === 'failed' ? `${files(group.files.failed)} failed` : 'Filed';
+  return group.state === 'failed' ? say('failed', { n: group.files.failed }) : say('state_filed');
 }
 
 // What became of the rest of it.
-export function done({ filed, again, beside }) {
-  const parts = [];
-  if (filed) {
-    parts.push(`${files(filed)} in the archive`);
-  }
-  if (again) {
-    parts.push(`${files(again)} were there already`);
-  }
-  if (beside) {
-    parts.push(`${files(beside)} kept beside the images`);
-  }
-  return parts.join(', ');
-}
-
-export const uploading = one =>
-  `${files(one.files)} here${one.open ? `, ${one.open} on the way` : ''}; it is taken when all is here, or after a pause of ten minutes`;
-export const arriving = 'Arriving';
-export const lastTry = 'Why it waits:';
-export const doThis = 'What to do:';
-export const alike = number => `${files(number)}: `;
-export const andMore = number => `and ${number.toLocaleString('en')} more`;
-export const retry = 'Try again';
-export const retryName = name => `Try again what failed of ${name}`;
-export const lasting = 'Trying again does not change this.';
-export const openStudy = number => (number === 1 ? 'Open the study' : 'Open the study: ');
-export const nothing = 'Nothing arrived in this time.';
-export const nothingFits = 'Nothing fits this search.';
-export const shown = number => `${count(number, 'submission', 'submissions')} shown`;
-
-export const archiveAway = 'The archive does not answer. What arrived waits and is stored once it does.';
-export const unfinished = number =>
-  `${files(number)} with the name of a copy in progress (.part, .tmp …) wait for their final name.`;
-
-export const retried = ({ retried: number, left }) =>
-  `${files(number)} will be tried again${left ? `, ${left} could not be moved` : ''}.`;
-
-export const sendingTo = (number, clinic) => `Sending ${files(number)} to ${clinic}`;
-export const sent = (done, all, bytes, allBytes) =>
-  `${done.toLocaleString('en')} of ${files(all)}, ${size(bytes)} of ${size(allBytes)}`;
-export const reconnecting = 'The connection is lost; it goes on by itself once it is back.';
-export const allSent = number => `${files(number)} sent. They are being stored now.`;
-export const someSent = (number, bad) => `${files(number)} sent, ${bad} not: see below.`;
-export const stopped = 'Stopped. Choose the same files again to go on where it was.';
-export const noFiles = 'There was no file in it.';
-export const problem = (path, why) => `${path}: ${why}`;
-export const moreProblems = number => `… and ${number.toLocaleString('en')} more.`;
-
-export const noClinic = 'Your account belongs to no clinic. Please ask your administrator.';
-export const sessionOver =
-  'Your session has ended. Log in again; what was being sent goes on where it was when you choose the same files again.';
-export const loginFailed = 'Logging in did not work. Please try again.';
-export const notAllowed = 'Your account neither brings nor reads studies.';
-export const unreachable = 'The server cannot be reached; this page tries again by itself.';
+export const done = ({ filed, again, beside }) =>
+  [
+    ['in_archive', filed],
+    ['there_already', again],
+    ['kept_beside', beside],
+  ]
+    .filter(([, n]) => n)
+    .map(([name, n]) => say(name, { n }))
+    .join(', ');
