@@ -6,6 +6,7 @@
 }: let
   inherit (lib) concatMap concatStringsSep filterAttrs mapAttrs mkForce mkIf optionalAttrs;
   cfg = config.services.dicom-stack;
+  inherit (import ./library.nix) wordsTmpl;
   names = lib.importJSON ./names.json;
   shipped = lib.importJSON ../podman/alertmanager/alertmanager.json;
   mails = cfg.alertEmail != [];
@@ -54,6 +55,7 @@ in {
       listenAddress = names.alertmanager;
       webExternalUrl = "https://${cfg.domain}/alertmanager/";
     };
+    environment.etc."alertmanager/words.tmpl".text = wordsTmpl cfg.language;
     users.users.alertmanager = {
       uid = 7109;
       group = "alertmanager";
@@ -69,6 +71,7 @@ in {
         files = ["alert_heartbeat_url" "alert_webhook_url" "smtp_password" "telegram_token"];
       };
     };
+    systemd.services.alertmanager.restartTriggers = [config.environment.etc."alertmanager/words.tmpl".text];
     systemd.services.alertmanager.serviceConfig = {
       # Its secret belongs to a user that is there before it runs.
       DynamicUser = mkForce false;

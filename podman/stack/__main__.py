@@ -36,6 +36,7 @@ from stack import (
     upgrade_state,
     upgrading,
     version,
+    words,
 )
 from stack.compose import added, compose, forget_addresses, remove_dead, remove_dropped, services
 from stack.compose import images as wanted_images
@@ -124,6 +125,7 @@ def bring_up(settings: Settings) -> None:
             alerts.BASE.read_text(), settings, credentials.given(settings.data_dir / "secrets")
         ),
     )
+    files.write_if_changed(settings.data_dir / "config" / "words.tmpl", words.words_tmpl(settings))
     files.write_if_changed(
         settings.data_dir / "config" / "prober.json",
         probes.prober_json(probes.BASE.read_text(), settings),

@@ -32,6 +32,11 @@ NONE = (
     "alerts go nowhere: set ALERT_EMAIL, ALERT_TELEGRAM_CHAT or the secret alert_webhook_url"
     " (README, Alerts)"
 )
+ANNOTATIONS = {
+    "summary": "This is a test of the alerts.",
+    "description": "Somebody gave the command alert-test. Nothing is wrong.",
+    "runbook": "docs/runbook.md",
+}
 WHY = "NOT delivered: Alertmanager's log says why, and it tries again for some minutes"
 
 Way = tuple[str, str]
@@ -78,11 +83,7 @@ def _post(url: str) -> None:
     now = datetime.now(UTC)
     alert = {
         "labels": {"alertname": "AlertTest", "run": secrets.token_hex(8), "severity": "none"},
-        "annotations": {
-            "summary": "This is a test of the alerts.",
-            "description": "Somebody gave the command alert-test. Nothing is wrong.",
-            "runbook": "docs/runbook.md",
-        },
+        "annotations": ANNOTATIONS,
         "startsAt": now.isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

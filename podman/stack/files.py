@@ -140,6 +140,7 @@ def snapshot(settings: Settings) -> Path | None:
         settings.data_dir / "config" / "alertmanager.json",
         settings.data_dir / "config" / "prober.json",
         settings.data_dir / "config" / "prometheus.yml",
+        settings.data_dir / "config" / "words.tmpl",
         *([settings.env_file] if settings.env_file.exists() else []),
     ]
     mark = digest([*sources])

@@ -15,6 +15,7 @@ from stack import alert_test
 from stack.alerts import BASE, alertmanager_json
 from stack.settings import load
 from stack.shell import podman
+from stack.words import words_tmpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ def url(servers: Servers, folder: Path, image: Callable[[str], str]) -> Iterator
         # Telegram is where it is, and half a minute is long.
         config["global"]["telegram_api_url"] = f"http://127.0.0.1:{http_port}"
         config["route"]["group_wait"] = "1s"
+        config["templates"] = ["/files/words.tmpl"]
+        (folder / "words.tmpl").write_text(words_tmpl(load(folder / "env")))
         (folder / "alertmanager.json").write_text(json.dumps(config))
         values = {
             "alert_heartbeat_url": f"http://127.0.0.1:{http_port}/heartbeat",

@@ -13,6 +13,7 @@ from stack.alerts import BASE, alertmanager_json
 from stack.prometheus import prometheus_yml
 from stack.settings import PODMAN_DIR, TOP, load
 from stack.shell import attempt
+from stack.words import words_tmpl
 
 if TYPE_CHECKING:
     import subprocess
@@ -120,7 +121,7 @@ def test_every_alert_has_a_severity_and_sentences_that_show_names_only() -> None
     for rule in rules():
         severities = ("none",) if rule["alert"] == "Heartbeat" else ("critical", "warning")
         assert rule["labels"]["severity"] in severities, rule["alert"]
-        assert rule["annotations"].keys() == {"description", "runbook", "summary"}, rule["alert"]
+        assert rule["annotations"].keys() - {"value"} == {"description", "runbook", "summary"}
         text = f"{rule['annotations']['summary']} {rule['annotations']['description']}"
         assert text.endswith("."), rule["alert"]
         shown = {part.partition("}}")[0].strip() for part in text.split("$labels.")[1:]}
@@ -152,6 +153,75 @@ def test_alertmanager_accepts_what_is_generated(
         image("alertmanager"), "amtool", "check-config", "/a.json", mounts={config: "/a.json"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Over for two hours of a summer's day by UTC, as Alertmanager shows it to a template.
+OVER = {
+    "status": "resolved",
+    "receiver": "operator",
+    "groupLabels": {},
+    "commonLabels": {},
+    "commonAnnotations": {},
+    "externalURL": "",
+    "alerts": [
+        {
+            "status": "resolved",
+            "labels": {"alertname": "ImportsStalled", "clinic_id": "clinic-a"},
+            "annotations": {
+                "summary": "Files of clinic clinic-a wait.",
+                "description": "The oldest file has waited for 2h 3m 0s.",
+                "runbook": "docs/runbook.md#importsstalled",
+                "value": "2h 3m 0s",
+            },
+            "startsAt": "2026-07-01T10:00:00Z",
+            "endsAt": "2026-07-01T12:00:00Z",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        (
+            "en",
+            [
+                "Over: Files of clinic clinic-a wait.",
+                "Over: Files of clinic clinic-a wait.",
+                "The oldest file has waited for 2h 3m 0s.",
+                "More: docs/runbook.md#importsstalled",
+                "Since 2026-07-01 12:00 CEST until 2026-07-01 14:00 CEST.",
+            ],
+        ),
+        (
+            "de",
+            [
+                *[
+                    "Vorbei: Dateien der Klinik clinic-a warten seit mehr als einer halben Stunde im Eingang."
+                ]
+                * 2,
+                "Die älteste Datei im Eingang der Klinik clinic-a wartet seit 2h 3m 0s. ",
+                "Mehr: docs/runbook.md#importsstalled",
+                "Von 01.07.2026, 12:00 CEST bis 01.07.2026, 14:00 CEST.",
+            ],
+        ),
+    ],
+)
+def test_a_mail_is_in_the_sites_language_and_has_its_time(
+    language: str, lines: list[str], image: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text(f"LANGUAGE_TAG={language}\n")
+    (tmp_path / "words.tmpl").write_text(words_tmpl(load(tmp_path / "env")))
+    (tmp_path / "data.json").write_text(json.dumps(OVER))
+    (mail,) = json.loads(BASE.read_text())["receivers"][0]["email_configs"]
+    asked = ("template", "render", "--template.glob=/words.tmpl", "--template.data=/data.json")
+    mounts = {tmp_path / name: f"/{name}" for name in ("words.tmpl", "data.json")}
+    texts = f"--template.text={mail['headers']['Subject']}\n{mail['text']}"
+    tag = image("alertmanager")
+    done = run(tag, "env", "TZ=Europe/Vienna", "amtool", *asked, texts, mounts=mounts)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = done.stdout.splitlines()
+    assert [line[: len(want)] for line, want in zip(found, lines, strict=False)] == lines
 
 
 def test_the_file_that_ships_names_no_site_and_no_secret() -> None:

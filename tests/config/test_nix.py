@@ -23,6 +23,7 @@ from stack.credentials import READERS, UIDS
 from stack.settings import DEFAULTS, PODMAN_DIR, TOP, load, read_env
 from stack.shell import run
 from stack.site import CERTIFICATE, STRICT_TRANSPORT, site_conf
+from stack.words import words_tmpl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,12 +181,22 @@ def test_postgresqls_and_keycloaks_settings_are_read_whole(nix: Nix) -> None:
         assert read == expected
 
 
-@pytest.mark.parametrize("trusted", [False, True])
-def test_both_forms_write_the_same_site_conf(nix: Nix, *, trusted: bool) -> None:
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_both_forms_tell_alertmanager_the_same_words(
+    nix: Nix, language: str, tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text(f"LANGUAGE_TAG={language}\n")
+    written = nix.evaluate(f'({LIBRARY}).wordsTmpl "{language}"')
+    assert written == words_tmpl(load(tmp_path / "env"))
+
+
+@pytest.mark.parametrize(("trusted", "language"), [(False, "en"), (True, "de"), (True, "fr")])
+def test_both_forms_write_the_same_site_conf(nix: Nix, language: str, *, trusted: bool) -> None:
     env_file = stacks.temporary_copy(
         stacks.TESTS / "stack.env",
         PUBLIC_URL="https://pacs.example.org",
         ADMIN_NETWORKS="192.168.7.0/24,10.0.0.0/8",
+        LANGUAGE_TAG=language,
         TRUSTED_PROXIES="192.0.2.0/24, 2001:db8::/32",
     )
     settings = load(env_file)
@@ -196,6 +207,7 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, *, trusted: bool) -> None
           adminNetworks = ["192.168.7.0/24" "10.0.0.0/8"];
           certificate = "{CERTIFICATE}";
           certificateKey = "{CERTIFICATE}";
+          languageTag = "{language}";
           publicAuthority = "pacs.example.org";
           publicUrl = "https://pacs.example.org";
           strictTransport = "{strict}";

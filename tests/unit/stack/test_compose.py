@@ -21,6 +21,7 @@ from stack.probes import prober_json
 from stack.prometheus import prometheus_yml
 from stack.settings import load
 from stack.site import site_conf
+from stack.words import words_tmpl
 
 if TYPE_CHECKING:
     from stack.settings import Settings
@@ -168,6 +169,7 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     write_if_changed(site, site_conf(settings, trusted=False))
     alerts = alertmanager_json(BASE.read_text(), settings)
     write_if_changed(settings.data_dir / "config" / "alertmanager.json", alerts)
+    write_if_changed(settings.data_dir / "config" / "words.tmpl", words_tmpl(settings))
     prober = prober_json(PROBES.read_text(), settings)
     write_if_changed(settings.data_dir / "config" / "prober.json", prober)
     watched = prometheus_yml(settings)
@@ -179,7 +181,7 @@ def test_a_snapshot_is_kept_for_each_change_and_holds_no_secret(settings: Settin
     assert snapshot(settings)
     with tarfile.open(first) as archive:
         names = archive.getnames()
-    generated = {"alertmanager.json", "prober.json", "prometheus.yml", "site.conf"}
+    generated = {"alertmanager.json", "prober.json", "prometheus.yml", "site.conf", "words.tmpl"}
     assert {*generated, "compose.yml", "compose.grafana.yml", "env"} <= set(names)
     assert {"nginx/nginx.conf", "loki/loki.yaml", "grafana/grafana.env"} <= set(names)
     assert not [n for n in names if "secret" in n or n.endswith(".key")]
