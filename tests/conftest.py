@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,11 @@ from harness import stack as stacks
 from harness.dicomweb import Reader
 from harness.nix import TOOLS, Nix, copy_sources
 from harness.people import People
+from harness.stack import Stack
 from stack import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from harness.stack import Stack
 
 # A machine may be busy, which is no property of the code; examples that failed belong into a test.
 hypothesis.settings.register_profile("suite", database=None, deadline=None)
@@ -86,8 +86,15 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Provide the stack under test; one that was started is discarded at the end."""
     where = request.config.getoption("--stack")
     if where != "podman":
-        names = ("--control", "--files", "--ca", "--journal", "--value")
-        yield stacks.attach(where, *map(request.config.getoption, names))
+        given = request.config.getoption
+        yield Stack(
+            where,
+            Path(given("--ca")) if given("--ca") else None,
+            Path(given("--files")),
+            control=tuple(shlex.split(given("--control"))),
+            journal=tuple(shlex.split(given("--journal"))),
+            values=dict(value.split("=", 1) for value in given("--value")),
+        )
         return
     keep = request.config.getoption("--keep")
     started = stacks.start(Path(request.config.getoption("--env")), keep=keep)

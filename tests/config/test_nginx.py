@@ -411,6 +411,10 @@ def test_front_door_and_viewer_share_a_port_where_they_share_a_host(
         wait_until(lambda: "" not in answers(), 20, "both answer")
         for _ in range(5):
             assert answers() == ["200", "307", "307"]
+        # A request before the viewer listened reaches the front door, which must not keep that connection.
+        ask = "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' >&3; cat <&3"
+        led_away = podman("exec", name, "timeout", "5", "bash", "-c", ask)
+        assert "Connection: close" in led_away
     finally:
         podman("rm", "--force", f"{name}-front")
         podman("rm", "--force", name)

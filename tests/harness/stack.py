@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from stack.settings import Settings, load
 from stack.shell import attempt, environment, podman
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 TESTS = Path(__file__).resolve().parents[1]
 TOP = TESTS.parent
@@ -43,7 +42,11 @@ class Session(requests.Session):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack: its public address, authority, inboxes and a way to run the operator's commands on it."""
+    """A running stack: its public address, authority, inboxes and a way to run the operator's commands on it.
+
+    Of one that the tests attached to, `control` is the operator's command, `journal` that which prints
+    its journal as journalctl does, and `values` are settings that clients have to know.
+    """
 
     url: str
     ca_file: Path | None
@@ -175,24 +178,6 @@ def discard(stack: Stack) -> None:
     if settings.data_dir.exists():
         make("down", settings.env_file)
         shutil.rmtree(settings.data_dir)
-
-
-def attach(
-    url: str, control: str, files: str, ca_file: str, journal: str = "", values: Iterable[str] = ()
-) -> Stack:
-    """Describe a running appliance.
-
-    `control` is the operator's command on it, `journal` that which prints its journal as journalctl
-    does; `values` are settings that clients have to know (NAME=VALUE).
-    """
-    return Stack(
-        url,
-        Path(ca_file) if ca_file else None,
-        Path(files),
-        control=tuple(shlex.split(control)),
-        journal=tuple(shlex.split(journal)),
-        values=dict(value.split("=", 1) for value in values),
-    )
 
 
 def temporary_copy(env_file: Path, **changes: str) -> Path:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import stack as stacks
+from harness.stack import Stack
 from harness.wait import wait_until
 from stack.certificate import ensure_certificate
 from stack.settings import load
@@ -27,15 +27,16 @@ from stack.shell import attempt, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.stack import Stack
     from nixos.bridge import System
 
 START_TIMEOUT_S = 300
 # Where the doors of the example are.
-DOORS = (
-    *("DICOM_PORT=104", "SFTP_PORT=2022"),
-    *("SMB_ADDRESS=127.0.0.1", "SMB_PORT=445"),
-)
+DOORS = {
+    "DICOM_PORT": "104",
+    "SFTP_PORT": "2022",
+    "SMB_ADDRESS": "127.0.0.1",
+    "SMB_PORT": "445",
+}
 # What Debian's libraries and programs look for.
 KEPT_OF_ETC = (
     *("alternatives", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
@@ -91,14 +92,13 @@ class Appliance:
     @property
     def stack(self) -> Stack:
         """It, as the acceptance suite sees it; for who is in its network."""
-        enter = self.folder / "enter"
-        return stacks.attach(
+        return Stack(
             "https://localhost",
-            f"{enter} dicom-stack",
-            str(self.data / "files"),
-            str(self.folder / "tls" / "tls" / "ca.crt"),
-            f"{enter} journalctl --no-pager --output=cat",
-            DOORS,
+            self.folder / "tls" / "tls" / "ca.crt",
+            self.data / "files",
+            control=tuple(self.inside("dicom-stack")),
+            journal=tuple(self.inside("journalctl", "--no-pager", "--output=cat")),
+            values=DOORS,
         )
 
     def start(self) -> None:

@@ -480,7 +480,9 @@ def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Exam
     assert "Requires=dicom-sftp-inboxes.service" in lines
     shows = str(example.get("doors", "inboxes"))
     assert "/bin/dicom-sftp-show" in shows
-    assert not re.search(r"^(Bind|Private|Protect|TemporaryFile|ReadWrite|ReadOnly)", shows, re.MULTILINE)
+    assert not re.search(
+        r"^(Bind|Private|Protect|TemporaryFile|ReadWrite|ReadOnly)", shows, re.MULTILINE
+    )
 
 
 def test_shares_are_seen_at_the_interfaces_that_are_named_and_know_the_accounts_alone(

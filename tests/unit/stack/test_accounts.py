@@ -68,7 +68,7 @@ def test_an_account_from_before_there_were_shares_stays_and_says_so(
     tmp_path: Path, inbox: Path
 ) -> None:
     accounts.give(tmp_path, inbox, "clinic-a")
-    assert accounts.listed(tmp_path) == "clinic-a: opened by a password\n"
+    assert accounts.listed(tmp_path, accounts.Doors()) == "clinic-a: opened by a password\n"
     file = tmp_path / "accounts.json"
     known = json.loads(file.read_text())
     del known["clinic-a"]["nt_hash"]
@@ -76,7 +76,27 @@ def test_an_account_from_before_there_were_shares_stays_and_says_so(
     accounts.ensure(tmp_path)
     assert "clinic-a:$6$" in (tmp_path / "shadow").read_text()
     assert (tmp_path / "smbpasswd").read_text() == ""
-    assert "before there were shares (SFTP only)" in accounts.listed(tmp_path)
+    assert "before there were shares (SFTP only)" in accounts.listed(tmp_path, accounts.Doors())
+
+
+def test_who_is_given_an_account_is_told_where_it_opens_what(tmp_path: Path) -> None:
+    ensure_secrets(tmp_path / "secrets", {"sftp": 0}, {})
+    key = tmp_path / "secrets" / "sftp.sftp_host_key"
+    doors = accounts.Doors("pacs.example.org", "2022", key, "192.0.2.5", "4450")
+    (tmp_path / "known").write_text(accounts.public_key(key) + "\n")
+    shown = attempt(["ssh-keygen", "-lf", str(tmp_path / "known")]).stdout.split()[1]
+    there = (
+        f"by SFTP into /inbox at sftp://clinic-a@pacs.example.org:2022, whose host key is {shown}\n"
+        "into the network share \\\\192.0.2.5\\clinic-a, port 4450, as user clinic-a\n"
+    )
+    told = accounts.told("clinic-a", "word", doors)
+    assert told.partition("\n")[2] == there
+    assert accounts.told("clinic-a", "", doors).endswith(
+        f"{there}its share opens by a password only: with keys nobody can open it\n"
+    )
+    usual = accounts.Doors(smb_host="192.0.2.5", smb_port="445")
+    assert usual.addresses("x") == [r"into the network share \\192.0.2.5\x, as user x"]
+    assert accounts.listed(tmp_path, usual).startswith("no clinic has an account\n")
 
 
 def test_a_removed_account_is_in_no_file_and_a_lost_file_is_written_anew(
