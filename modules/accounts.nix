@@ -48,6 +48,23 @@ in {
 
   config = mkIf wanted {
     systemd.tmpfiles.settings.dicom-stack.${cfg.uploads.folder}.d.mode = "0755";
+    services.dicom-stack.hardenedUnits = ["dicom-accounts"];
+    # Once for all doors: two at a time would be in each other's way.
+    systemd.services.dicom-accounts = {
+      description = "Accounts for uploads";
+      after = ["systemd-tmpfiles-setup.service"];
+      unitConfig.RequiresMountsFor = cfg.uploads.folder;
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${getExe cfg.uploads.program} ensure";
+        ReadWritePaths = [cfg.uploads.folder];
+        PrivateNetwork = true;
+        RestrictAddressFamilies = ["AF_UNIX"];
+        # It says whose each file is, root's.
+        SystemCallFilter = ["@system-service" "~@privileged @resources" "@chown"];
+      };
+    };
     services.dicom-stack.uploads = {
       command = mkBefore ''
         ${getExe cfg.uploads.program} "$@"

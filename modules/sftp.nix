@@ -63,6 +63,8 @@ in {
     # and is none of the hardened ones.
     systemd.services.dicom-sftp-inboxes = {
       description = "Inboxes as uploads by SFTP are shown them";
+      after = ["dicom-accounts.service"];
+      requires = ["dicom-accounts.service"];
       unitConfig = {
         RequiresMountsFor = [folder "${cfg.dataDir}/files"];
         StopWhenUnneeded = true;
@@ -70,7 +72,7 @@ in {
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = ["${getExe cfg.uploads.program} ensure" (getExe show)];
+        ExecStart = getExe show;
         ExecStop = "${getExe show} none";
         CapabilityBoundingSet = ["CAP_SYS_ADMIN"];
         IPAddressDeny = "any";

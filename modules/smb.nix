@@ -6,7 +6,7 @@
   pkgs,
   ...
 }: let
-  inherit (lib) concatStringsSep genAttrs getExe getExe' mkIf;
+  inherit (lib) concatStringsSep genAttrs getExe' mkIf;
   cfg = config.services.dicom-stack;
   door = cfg.doors.smb;
   # The loopback too: smbd asks itself for the list of shares, and what binds to interfaces binds to nothing else.
@@ -24,14 +24,14 @@ in {
     };
     systemd.services.dicom-smb = {
       description = "Uploads over a network share";
-      after = ["network-online.target"];
+      after = ["dicom-accounts.service" "network-online.target"];
+      requires = ["dicom-accounts.service"];
       wants = ["network-online.target"];
       wantedBy = ["multi-user.target"];
       # Each account that is given starts it anew: many in a row are no sign of a fault.
       startLimitIntervalSec = 0;
       unitConfig.RequiresMountsFor = [cfg.uploads.folder "${cfg.dataDir}/files"];
       serviceConfig = {
-        ExecStartPre = "+${getExe cfg.uploads.program} ensure";
         ExecStart = concatStringsSep " " [
           (getExe' pkgs.samba "smbd")
           "--foreground --no-process-group --debug-stdout --configfile=/etc/smb/smb.conf --port=${toString door.port}"

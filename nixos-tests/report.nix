@@ -171,6 +171,7 @@ in {
     firewall = {inherit (found.networking.firewall) allowedTCPPorts interfaces;};
     sftp = found.systemd.units."dicom-sftp.service".text;
     inboxes = found.systemd.units."dicom-sftp-inboxes.service".text;
+    accounts = found.systemd.units."dicom-accounts.service".text;
     smb = found.systemd.units."dicom-smb.service".text;
     command = (builtins.head (filter (package: (package.name or "") == "dicom-stack") found.environment.systemPackages)).text;
   };

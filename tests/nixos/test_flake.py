@@ -429,7 +429,7 @@ def test_the_dicom_door_is_closed_unless_it_is_opened(example: Example) -> None:
         scrape = on_this_host(str(example.get("receivers", which, "scrape")))
         assert scrape.read_bytes() == shipped.read_bytes()
         command = str(example.get("receivers", which, "command"))
-        assert 'receiver sender --clinic "$2" --aet "$3" --address "$4"' in command
+        assert 'sender | senders | remove-sender)\n  receiver "$@"' in command
 
 
 def test_the_dicom_door_has_no_right_beyond_need(example: Example) -> None:
@@ -476,8 +476,15 @@ def test_a_door_is_a_unit_of_its_own_that_knows_the_accounts_alone(example: Exam
     assert "BindReadOnlyPaths=/srv/dicom-stack/secrets/accounts:/etc/accounts" in lines
     assert "/secrets/sftp.sftp_host_key:/run/secrets/sftp_host_key" in unit
     assert "InaccessiblePaths=-/run/nscd" in lines
+    # Two that wrote the accounts at once would be in each other's way.
+    ensured = {
+        name
+        for name in ("accounts", "inboxes", "sftp", "smb")
+        if "/bin/dicom-accounts ensure" in str(example.get("doors", name))
+    }
+    assert ensured == {"accounts"}
     # What a unit with a view of files of its own mounts nobody else sees.
-    assert "Requires=dicom-sftp-inboxes.service" in lines
+    assert re.search(r"^Requires=.*\bdicom-sftp-inboxes\.service", unit, re.MULTILINE)
     shows = str(example.get("doors", "inboxes"))
     assert "/bin/dicom-sftp-show" in shows
     assert not re.search(
