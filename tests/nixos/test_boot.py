@@ -209,7 +209,7 @@ def test_nothing_but_the_doors_listens_beyond_this_host(appliance: Appliance) ->
     listening = appliance.run("ss", "--listening", "--tcp", "--numeric", "--no-header").stdout
     addresses = [line.split()[3] for line in listening.splitlines()]
     assert len(addresses) > 8
-    beyond = {a for a in addresses if not re.match(r"\[?(::ffff:)?127\.", a)}
+    beyond = {a for a in addresses if not re.match(r"\[?(::ffff:)?127\.|\[::1\]", a)}
     # The network share is at the one interface that was named.
     assert beyond == {*(f"0.0.0.0:{port}" for port in (80, 104, 443, 2022)), "[::]:2022"}
 
