@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from nixos.appliance import Appliance
 
 MAX_EXPOSURE = 1.5
+# Whoever uploads is elsewhere; where accounts open a door it becomes the user that logs in; 104 is one of root's ports.
+DOORS_EXPOSURE = {
+    "dicom-receiver.service": 1.6,
+    "dicom-sftp.service": 2.4,
+    "dicom-smb.service": 2.4,
+}
 SUITE_TIMEOUT_S = 900
 # These take minutes and ask only what nginx's configuration and Orthanc's plugin answer, which are the Podman form's.
 LEFT_OUT = ("test_limits.py", "test_queries.py")
@@ -40,7 +46,8 @@ def test_every_unit_runs_with_its_restrictions(appliance: Appliance) -> None:
     exposure = dict(re.findall(r"^(\S+\.service) +([0-9.]+) ", listed, re.MULTILINE))
     running = [unit for unit in appliance.units if unit in exposure]
     assert len(running) >= 8
-    assert {unit: exposure[unit] for unit in running if float(exposure[unit]) > MAX_EXPOSURE} == {}
+    limits = dict.fromkeys(running, MAX_EXPOSURE) | DOORS_EXPOSURE
+    assert {u: exposure[u] for u in running if float(exposure[u]) > limits[u]} == {}
 
 
 def test_what_debian_has_no_program_for_is_all_that_does_not_run(appliance: Appliance) -> None:
@@ -282,8 +289,9 @@ def test_what_the_browser_suite_viewed_is_in_the_audit(appliance: Appliance) -> 
 def test_another_configuration_is_switched_to_while_work_goes_on(
     appliance: Appliance, say: Callable[[str], None]
 ) -> None:
-    before = appliance.show("InvocationID")
     under = load(appliance.stack)
+    # Its clinics have been given accounts, with which the network share starts anew.
+    before = appliance.show("InvocationID")
     with under.running():
         under.await_progress()
         program = f"{appliance.system.path}/changed/bin/switch-to-configuration"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nixos.appliance import Appliance
     from nixos.bridge import System
 
+# A connection that ends with the machine may be left to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 FOLDER = Path("/var/tmp/dicom-appliance-power")  # noqa: S108 - sparse files want room, and root alone makes it
 
 
