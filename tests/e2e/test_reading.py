@@ -105,7 +105,9 @@ def test_a_technician_can_log_in_and_gets_no_image(
     viewer = new_window()
     viewer.open()
     log_in(viewer, people, "technician-a")
-    expect(viewer.page.get_by_text("Your account does not allow")).to_be_visible(timeout=30_000)
+    expect(viewer.page.locator("#notice")).to_contain_text(
+        "Your account does not allow", timeout=30_000
+    )
     expect(viewer.page.get_by_text(family_name(study_a))).to_have_count(0)
 
     viewer.open(f"/viewer?StudyInstanceUIDs={study_a.uid}")

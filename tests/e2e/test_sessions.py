@@ -58,6 +58,8 @@ def test_a_viewer_left_open_over_three_refreshes_goes_on_working(
         pytest.skip("the realm is set by its reconciler's secret, which is on another machine")
     first, second = (drop_study("clinic-a", "ct", seed) for seed in (8, 9))
     viewer = new_window()
+    frames: list[str] = []
+    viewer.page.on("frameattached", lambda frame: frames.append(frame.url))
     with short_tokens(stack):
         open_study(viewer, people, first)
         token = viewer.access_token()
@@ -77,6 +79,13 @@ def test_a_viewer_left_open_over_three_refreshes_goes_on_working(
         viewer.page.locator("[data-cy=return-to-work-list]").click()
         viewer.open_study(second.identity.patient_name.partition("^")[0], second.uid)
         viewer.see(second.pictures)
+    # No hidden page of the identity provider's, which browsers that keep cookies apart refuse.
+    assert frames == []
+    kept = viewer.page.evaluate("JSON.stringify(localStorage)")
+    for each in seen:
+        signature = each.rpartition(".")[2]
+        assert signature not in kept
+        assert [url for url in viewer.watch.requests if signature in url] == []
     refused = [a.url for a in viewer.watch.answers("/dicom-web/") if a.status in (401, 403)]
     assert refused == []
     assert viewer.watch.policy_violations() == []
