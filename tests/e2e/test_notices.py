@@ -1,4 +1,4 @@
-"""Where there is nothing to see, a physician reads a sentence and a way on: no blank page, no error meant for others."""
+"""Where there is nothing to see a physician reads a sentence and finds a way on; no blank page, no error for others."""
 
 from __future__ import annotations
 
