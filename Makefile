@@ -13,7 +13,7 @@ export F REASON
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures guide soak test-power fuzz bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -191,6 +191,11 @@ endif
 pictures: ## let a scripted day of traffic pass on the tests' stack and photograph the dashboards: make pictures [MINUTES=20]
 	@podman/setup.sh --tests
 	@DAY_S=$$(( $(or $(MINUTES),20) * 60 )) $(PYTEST) tests/e2e/test_dashboards.py
+
+guide: ## photograph what docs/users.md shows anew, on the tests' stack
+	@podman/setup.sh --tests
+	@$(PYTEST) tests/e2e/test_guide.py
+	@cp tests/.artifacts/guide/*.png docs/
 
 soak: ## kill the importer and cut the database's connection under load: make soak KILLS=1000 FILES=10000 CUTS=500
 	@podman/setup.sh --tests
