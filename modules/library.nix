@@ -76,6 +76,7 @@ in rec {
     languageTag,
     publicAuthority,
     publicUrl,
+    siteName,
     strictTransport,
     trustedProxies,
   }: let
@@ -93,5 +94,6 @@ in rec {
     + constant "certificate_key" certificateKey
     + constant "language" language
     + constant "language_tag" languageTag
+    + constant "site_name" siteName
     + concatStringsSep "" (map (name: constant "words_${name}" front.${name}) (attrNames front));
 }

@@ -25,7 +25,7 @@ in {
       "nginx/includes".source = ../podman/nginx/includes;
       "nginx/mime.types".source = "${config.services.nginx.package}/conf/mime.types";
       "nginx/site.conf".text = siteConf {
-        inherit (cfg) adminNetworks trustedProxies;
+        inherit (cfg) adminNetworks siteName trustedProxies;
         certificate =
           if acme
           then "${issued}/fullchain.pem"

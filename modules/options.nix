@@ -123,6 +123,12 @@ in {
       example = "de";
       description = "Language that people of the clinics read, and alerts are sent in: en or de; with another one that Keycloak has, logins and the viewer speak it, and the rest is English.";
     };
+    siteName = mkOption {
+      type = strMatching "[^\"'&<>\\`$*{}]{1,60}";
+      default = defaults.SITE_NAME;
+      example = "Clinics of the North";
+      description = "What people read above the login and in the viewer.";
+    };
     alertEmail = mkOption {
       type = listOf str;
       default = [];

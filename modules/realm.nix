@@ -34,6 +34,7 @@ in {
       environment = {
         LANGUAGE_TAG = cfg.language;
         PUBLIC_URL = "https://${cfg.domain}";
+        SITE_NAME = cfg.siteName;
         SMTP_FROM = cfg.mail.from;
         SMTP_HOST = cfg.mail.host;
         SMTP_PORT = toString cfg.mail.port;

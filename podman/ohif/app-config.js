@@ -96,6 +96,9 @@ function mayRead({ access_token }) {
   return clinic_ids.length > 0 || roles.includes('admin');
 }
 
+const siteName = '<!--# echo var="site_name" -->';
+document.title = siteName;
+
 window.config = {
   // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
   showErrorDetails: 'dev',
@@ -184,4 +187,7 @@ window.config = {
   showLoadingIndicator: true,
   showStudyList: true,
   strictZSpacingForVolumeViewport: true,
+  whiteLabeling: {
+    createLogoComponentFn: React => React.createElement('span', { className: 'text-foreground text-base' }, siteName),
+  },
 };

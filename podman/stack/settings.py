@@ -176,6 +176,10 @@ _RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"),
         "the tag of a language, such as en or de",
     ),
+    "SITE_NAME": (
+        _matches(r"""[^"'&<>\\`$*{}\x00-\x1f]{1,60}"""),
+        "a name of at most 60 characters, without quotes and any of & < > \\ ` $ * { }",
+    ),
     "TZ": (_is_time_zone, "a time zone, such as Europe/Vienna or UTC"),
     "PUBLIC_URL": (
         _matches(r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"),

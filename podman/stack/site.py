@@ -34,6 +34,7 @@ def site_conf(settings: Settings, *, trusted: bool) -> str:
         + _constant("certificate_key", CERTIFICATE)
         + _constant("language", language["language"])
         + _constant("language_tag", tag)
+        + _constant("site_name", settings.values["SITE_NAME"])
         + "".join(
             _constant(f"words_{name}", language["front"][name])
             for name in sorted(language["front"])

@@ -197,6 +197,7 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, language: str, *, trusted
         PUBLIC_URL="https://pacs.example.org",
         ADMIN_NETWORKS="192.168.7.0/24,10.0.0.0/8",
         LANGUAGE_TAG=language,
+        SITE_NAME="Kliniken Süd, Haus 2",
         TRUSTED_PROXIES="192.0.2.0/24, 2001:db8::/32",
     )
     settings = load(env_file)
@@ -210,6 +211,7 @@ def test_both_forms_write_the_same_site_conf(nix: Nix, language: str, *, trusted
           languageTag = "{language}";
           publicAuthority = "pacs.example.org";
           publicUrl = "https://pacs.example.org";
+          siteName = "Kliniken Süd, Haus 2";
           strictTransport = "{strict}";
           trustedProxies = ["192.0.2.0/24" "2001:db8::/32"];
         }}"""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 
-HERE = {"LANGUAGE_TAG": "de", "TZ": "Europe/Berlin"}
+HERE = {"LANGUAGE_TAG": "de", "SITE_NAME": "Kliniken Süd", "TZ": "Europe/Berlin"}
 # For two hours of a summer's day by UTC, as Alertmanager shows it to a template.
 ALERT = {
     "status": "resolved",
@@ -71,6 +71,8 @@ def test_people_read_the_sites_language_and_time(moved: Stack, people: People) -
         words = session.get(f"{moved.url}/inbox/words.json")
     assert 'lang="de"' in form.text
     assert "Passwort" in form.text
+    assert HERE["SITE_NAME"] in form.text
+    assert f"const siteName = '{HERE['SITE_NAME']}';" in viewer
     assert "const language = 'de';" in viewer
     assert (refused.status_code, refused.json()["error"]) == (401, german["front"]["401"])
     assert words.json() == german

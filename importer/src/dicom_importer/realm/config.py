@@ -68,6 +68,7 @@ def load(
         placeholders={
             "LANGUAGE_TAG": env.get("LANGUAGE_TAG") or "en",
             "PUBLIC_URL": public_url,
+            "SITE_NAME": env.get("SITE_NAME") or "DICOM Web Viewer",
         },
         ready_timeout_s=600,
         realm_file=realm_file,
