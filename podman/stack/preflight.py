@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import socket
 import time
@@ -21,13 +22,16 @@ MEMORY_FLOOR_BYTES = 3 * 2**30
 EARLIEST_CLOCK_S = 1_780_000_000
 CLOCK_TOLERANCE_S = 300
 LOCK = ".lock"
+# By interface: where to, by which gateway, with which mask.
+ROUTES = Path("/proc/net/route")
+NO_GATEWAY = ANYWHERE = "00000000"
 # What is published beside the front door: the service, and the beginning of its settings.
 DOORS = (("receiver", "DICOM"), ("sftp", "SFTP"), ("smb", "SMB"))
 
 
 def problems(settings: Settings) -> list[str]:
     """Return one sentence a problem: what is wrong and what to do; empty when the stack can run."""
-    checks = (_ports, _disk, _memory, _clock, _certificate, _telegram)
+    checks = (_ports, _subnets, _disk, _memory, _clock, _certificate, _telegram)
     return [problem for check in checks for problem in check(settings)]
 
 
@@ -58,6 +62,35 @@ def _ports(settings: Settings) -> list[str]:
                     f"port {port} cannot be used ({error.strerror}):"
                     f" stop what listens there or set {key} in {settings.env_file}"
                 )
+    return result
+
+
+def _network(address: str, mask: str) -> ipaddress.IPv4Network:
+    """Read a network as the kernel writes it: hexadecimal, the last octet first."""
+    octets = (ipaddress.IPv4Address(bytes.fromhex(word)[::-1]) for word in (address, mask))
+    return ipaddress.IPv4Network("/".join(map(str, octets)))
+
+
+def _subnets(settings: Settings) -> list[str]:
+    """Podman does not say whose the addresses are, and a bridge can outlive the network that it was made for."""
+    rows = [row.split() for row in ROUTES.read_text().splitlines()[1:]]
+    taken = [
+        (row[0], _network(row[1], row[7]))
+        for row in rows
+        if row[2] == NO_GATEWAY and row[7] != ANYWHERE
+    ]
+    result = []
+    for name in ("FRONTEND", "BACKEND", "EGRESS"):
+        own = f"{settings.project}_{name.lower()}"
+        if attempt(["podman", "network", "exists", own]).returncode == 0:
+            continue
+        wanted = ipaddress.ip_network(settings.values[f"{name}_SUBNET"])
+        result += [
+            f"{name}_SUBNET={wanted} is taken by this machine's {link} ({network}): set another one in"
+            f" {settings.env_file}, or, if {link} is a bridge of a stack that is gone, ip link del {link}"
+            for link, network in taken
+            if wanted.overlaps(network)
+        ]
     return result
 
 

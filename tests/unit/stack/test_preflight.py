@@ -56,6 +56,24 @@ def test_a_taken_port_of_the_dicom_door_is_named(tmp_path: Path) -> None:
         assert [problem for problem in found if "set DICOM_PORT" in problem] == found != []
 
 
+def test_addresses_that_the_machine_has_already_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = tmp_path / "route"
+    routes.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "podman3\t00F81FAC\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0\n"
+    )
+    monkeypatch.setattr(preflight, "ROUTES", routes)
+    (said,) = preflight.problems(settings(tmp_path, "BACKEND_SUBNET=172.31.0.0/16"))
+    assert (
+        "BACKEND_SUBNET=172.31.0.0/16 is taken by this machine's podman3 (172.31.248.0/22)" in said
+    )
+    assert said.endswith("ip link del podman3")
+    assert preflight.problems(settings(tmp_path, "BACKEND_SUBNET=10.77.0.0/16")) == []
+
+
 def test_an_authority_of_devices_that_is_not_there_is_said(tmp_path: Path) -> None:
     lines = ("DICOM_PORT=18981", "DICOM_TLS=yes", f"DICOM_CLIENT_CA={tmp_path}/ca.pem")
     assert preflight.problems(settings(tmp_path, *lines)) == [
