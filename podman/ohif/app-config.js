@@ -40,61 +40,14 @@ if (language !== 'en' && !localStorage.getItem('i18nextLng') && !/(^|; )i18next=
   localStorage.setItem('i18nextLng', language);
 }
 
-// What the viewer would leave unsaid, or say to its administrator: one sentence over the page, and what a person can do.
-// Each answer of the archive or state of an account has its sentence and its buttons; the first of them is the way on.
-const login = { href: '', label: `<!--# echo var="words_viewer_log_in" -->` };
-const again = { href: '', label: `<!--# echo var="words_viewer_try_again" -->` };
-const logout = { href: `/logout?redirect_uri=${window.location.origin}/`, label: `<!--# echo var="words_viewer_log_out" -->` };
-const list = { href: '/', label: `<!--# echo var="words_study_list" -->` };
-const close = { label: `<!--# echo var="words_viewer_close" -->` };
-const notices = {
-  0: [`<!--# echo var="words_viewer_unreachable" -->`, again, close],
-  401: [`<!--# echo var="words_viewer_401" -->`, login],
-  403: [`<!--# echo var="words_viewer_403" -->`, logout],
-  404: [`<!--# echo var="words_404" -->`, list],
-  429: [`<!--# echo var="words_429" -->`, again, close],
-  503: [`<!--# echo var="words_viewer_503" -->`, again, close],
-  504: [`<!--# echo var="words_viewer_503" -->`, again, close],
-  noClinic: [`<!--# echo var="words_viewer_no_clinic" -->`, logout],
-};
-const noticeStyle = new CSSStyleSheet();
-noticeStyle.replaceSync(`
-  #notice { margin: auto; max-width: 32rem; padding: 2rem; border: 1px solid #5acce6; border-radius: .5rem;
-    background: #090c29; color: #fff; font: 1.1rem sans-serif; text-align: center; pointer-events: auto; }
-  #notice::backdrop { background: #000c; }
-  #notice button { margin: 1.5rem .5rem 0; padding: .5rem 1rem; border: 1px solid #5acce6; border-radius: .25rem; }
-`);
-
-// The viewer leaves a study that it cannot load: the way back is where it failed first.
-function tell(reason, here = window.location.href) {
-  if (document.getElementById('notice')) {
-    return;
-  }
-  const [sentence, ...ways] = notices[reason];
-  const notice = document.createElement('dialog');
-  notice.id = 'notice';
-  const text = document.createElement('p');
-  text.textContent = sentence;
-  notice.append(text);
-  for (const { href, label } of ways) {
-    const button = document.createElement('button');
-    button.textContent = label;
-    button.onclick = () => (href === undefined ? notice.remove() : window.location.assign(href || here));
-    notice.append(button);
-  }
-  // Without another way on it is not closed by the keyboard either.
-  notice.oncancel = event => ways.includes(close) || event.preventDefault();
-  document.adoptedStyleSheets = [noticeStyle];
-  document.body.append(notice);
-  notice.showModal();
-}
-
-// Anybody may log in; the clinics of whom belong to are in the token.
-function mayRead({ access_token }) {
-  const [, claims] = access_token.split('.');
-  const { clinic_ids = [], roles = [] } = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));
-  return clinic_ids.length > 0 || roles.includes('admin');
-}
+// Of ours, each a file of its own. The viewer waits for its extensions and would not start if one could not be had.
+const extension = (name, words) =>
+  import(`/${name}.js`)
+    .then(made => made.default(words))
+    .catch(error => {
+      console.error(`The viewer goes on without ${name}:`, error);
+      return { id: name };
+    });
 
 const siteName = '<!--# echo var="site_name" -->';
 document.title = siteName;
@@ -105,22 +58,6 @@ window.config = {
   customizationService: [
     // The first-use tour covers the image until it is clicked away.
     { 'ohif.tours': { $set: [] } },
-    {
-      'routes.customRoutes': {
-        notFoundRoute: {
-          $set: {
-            // Of the ways to and from the login it thinks so too, for a moment.
-            children: () => {
-              if (!['/callback', '/logout', '/signed-out'].includes(window.location.pathname)) {
-                tell(404);
-              }
-              return null;
-            },
-            path: '*',
-          },
-        },
-      },
-    },
   ],
   dataSources: [
     {
@@ -130,12 +67,6 @@ window.config = {
         friendlyName: 'Archive',
         imageRendering: 'wadors',
         name: 'archive',
-        onConfiguration: configuration => {
-          if (!mayRead(window.services.userAuthenticationService.getUser())) {
-            tell('noClinic');
-          }
-          return configuration;
-        },
         qidoRoot: `${window.location.origin}/dicom-web`,
         qidoSupportsIncludeField: true,
         // Orthanc has none: it would refuse the search.
@@ -153,16 +84,22 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: [],
-  // An image that fails to load is reported in an object of the loader's.
-  httpErrorHandler: error => {
-    const { status } = error.error ?? error;
-    // What is on its way when a page is left fails as if the server were away.
-    const delay_ms = status === 0 ? 1000 : 0;
-    if (status in notices) {
-      setTimeout(tell, delay_ms, status, window.location.href);
-    }
-  },
+  extensions: [
+    extension('notices', {
+      401: `<!--# echo var="words_viewer_401" -->`,
+      403: `<!--# echo var="words_viewer_403" -->`,
+      404: `<!--# echo var="words_404" -->`,
+      429: `<!--# echo var="words_429" -->`,
+      503: `<!--# echo var="words_viewer_503" -->`,
+      close: `<!--# echo var="words_viewer_close" -->`,
+      list: `<!--# echo var="words_study_list" -->`,
+      logIn: `<!--# echo var="words_viewer_log_in" -->`,
+      logOut: `<!--# echo var="words_viewer_log_out" -->`,
+      noClinic: `<!--# echo var="words_viewer_no_clinic" -->`,
+      tryAgain: `<!--# echo var="words_viewer_try_again" -->`,
+      unreachable: `<!--# echo var="words_viewer_unreachable" -->`,
+    }),
+  ],
   // Not for primary diagnosis: everyone is told so, and again after a month.
   investigationalUseDialog: { days: 30, option: 'configure' },
   maxNumRequests: { interaction: 100, prefetch: 25, thumbnail: 5 },

@@ -471,7 +471,7 @@ def test_the_front_speaks_the_sites_language(
         assert settings.headers["Content-Type"].startswith("application/javascript")
         assert f"const language = '{tag}';" in settings.content.decode()
         for status in ("401", "403", "503"):
-            assert f"{status}: [`{said[f'viewer_{status}']}`" in settings.content.decode()
+            assert f"{status}: `{said[f'viewer_{status}']}`" in settings.content.decode()
         assert "<!--" not in settings.content.decode()
         page, refused = front.get("/auth/"), front.get("/dicom-web/studies")
         assert (page.status_code, refused.status_code) == (404, 401)

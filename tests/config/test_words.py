@@ -206,7 +206,7 @@ def test_the_viewer_takes_its_language_from_the_setting() -> None:
     said = (PODMAN_DIR / "ohif" / "app-config.js").read_text()
     assert """'<!--# echo var="language_tag" -->'""" in said
     for status in (401, 403, 503):
-        assert f'{status}: [`<!--# echo var="words_viewer_{status}" -->`' in said
+        assert f'{status}: `<!--# echo var="words_viewer_{status}" -->`' in said
 
 
 def test_alertmanagers_templates_are_whole(tmp_path: Path) -> None:
