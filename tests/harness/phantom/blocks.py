@@ -12,7 +12,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from harness.phantom.building import Identity, Picture, Study, as_file, pixels, put
 from harness.phantom.radiographs import panoramic_image
-from harness.phantom.volumes import Stack, multi_frame, single
+from harness.phantom.volumes import INTERCEPT, Stack, multi_frame, single
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,8 @@ KINDS: dict[str, Callable[..., Study]] = {
 
 
 def _hounsfield(picture: Picture) -> NDArray[np.int16]:
-    stored: NDArray[np.int16] = np.round(HU_LOW + picture * (HU_HIGH - HU_LOW) + 1024).astype("<i2")
+    hounsfield = HU_LOW + picture * (HU_HIGH - HU_LOW)
+    stored: NDArray[np.int16] = np.round(hounsfield - INTERCEPT).astype("<i2")
     return stored
 
 

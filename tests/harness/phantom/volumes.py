@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 JAW = ("661005", "SCT", "Jaw region")
-RESCALE = {"RescaleIntercept": -1024, "RescaleSlope": 1, "RescaleType": "HU"}
+INTERCEPT = -1024
+RESCALE = {"RescaleIntercept": INTERCEPT, "RescaleSlope": 1, "RescaleType": "HU"}
 ORIENTATION = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
 # DERIVED, as a reconstruction is: an original would have to describe a helical scanner.
 FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
