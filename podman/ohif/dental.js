@@ -1,0 +1,265 @@
+// How dental studies hang in the viewer: an extension of OHIF 3.13 that is loaded by its address.
+
+// Permanent teeth by ISO 3950, from the upper right third molar round to the lower right one, and their codes in
+// PS3.16 CID 4018. Devices made before 2020 send the same teeth as SRT T-54210, T-54220 and so on, in this order.
+const TEETH = [
+  ...[18, 17, 16, 15, 14, 13, 12, 11, 21, 22, 23, 24, 25, 26, 27, 28],
+  ...[38, 37, 36, 35, 34, 33, 32, 31, 41, 42, 43, 44, 45, 46, 47, 48],
+];
+const CODES = [
+  ...['68085002', '863902006', '865995000', '36492000', '57826002', '860767006', '424877001', '422653006'],
+  ...['424399000', '423185002', '860780009', '61897005', '23226009', '865988009', '863901004', '87704003'],
+  ...['74344005', '863898000', '866006002', '24573005', '2400006', '860782001', '423331005', '425106001'],
+  ...['424575004', '423937004', '860785004', '80140008', '8873007', '866005003', '863899008', '38994002'],
+];
+// What an image says that names no teeth: the jaw, and the tooth from the middle (PS3.16 CID 4016 and 4017).
+const QUADRANTS = { 661005: [1, 2, 3, 4], 70925003: [1, 2], 91609006: [3, 4] };
+const SIDES = { B: [1, 2, 3, 4], L: [2, 3], R: [1, 4] };
+const REGIONS = [
+  ...['699453001', '699511000', '699510004', '699509009'],
+  ...['699508001', '699507006', '699505003', '699503005'],
+];
+const INTRA_ORAL = ['1.2.840.10008.5.1.4.1.1.1.3', '1.2.840.10008.5.1.4.1.1.1.3.1'];
+const PANORAMIC_VIEW = '241046008';
+
+// A mount is seen as the patient is faced: the patient's right is on the left. Bitewings stand between the jaws.
+const ACROSS = [
+  ...['right molars', 'right premolars', 'right canine'],
+  ...['incisors', 'left canine', 'left premolars', 'left molars'],
+];
+const WIDTHS = [0.16, 0.16, 0.12, 0.12, 0.12, 0.16, 0.16];
+const ROWS = [
+  ['upper', ACROSS],
+  ['bitewing', ACROSS.filter(part => part.endsWith('molars'))],
+  ['lower', ACROSS],
+];
+const PLACES = ROWS.flatMap(([jaw, parts]) => parts.map(part => `${jaw} ${part}`));
+
+const list = value => (Array.isArray(value) ? value : value ? [value] : []);
+const instances = displaySet => list(displaySet?.images ?? displaySet?.instances);
+const codes = sequence => list(sequence).map(item => item.CodeValue);
+
+function tooth(code) {
+  const older = /^T-54(\d\d)\d$/.exec(code);
+  return TEETH[older ? Number(older[1]) - 21 : CODES.indexOf(code)];
+}
+
+function teethOf(instance) {
+  const named = codes(instance.PrimaryAnatomicStructureSequence).map(tooth).filter(Boolean);
+  const [region] = list(instance.AnatomicRegionSequence);
+  const digit = REGIONS.indexOf(codes(region?.AnatomicRegionModifierSequence)[0]) + 1;
+  if (named.length || !digit) {
+    return named;
+  }
+  const sides = SIDES[instance.ImageLaterality] ?? [];
+  return (QUADRANTS[region.CodeValue] ?? []).filter(one => sides.includes(one)).map(one => one * 10 + digit);
+}
+
+// Which of PLACES an intra-oral image shows. One that does not say what it shows has none: a guess would mislead.
+function place(instance) {
+  const teeth = teethOf(instance);
+  if (!teeth.length) {
+    return undefined;
+  }
+  const are = test => teeth.every(test);
+  const isUpper = number => number < 30;
+  const isRight = number => number < 20 || number > 40;
+  const jaw = are(isUpper) ? 'upper' : teeth.some(isUpper) ? 'bitewing' : 'lower';
+  const side = are(isRight) ? 'right' : teeth.some(isRight) ? '' : 'left';
+  const outwards = teeth.reduce((sum, number) => sum + (number % 10), 0) / teeth.length;
+  const molar = outwards > 5.5 ? 'molars' : 'premolars';
+  if (jaw === 'bitewing') {
+    return side ? `${jaw} ${side} ${molar}` : undefined;
+  }
+  if (!side || outwards < 2) {
+    return `${jaw} incisors`;
+  }
+  return `${jaw} ${side} ${outwards > 3.5 ? molar : 'canine'}`;
+}
+
+function kind(displaySet) {
+  const [first] = instances(displaySet);
+  if (!first) {
+    return undefined;
+  }
+  if (first.Modality === 'IO' || INTRA_ORAL.includes(first.SOPClassUID)) {
+    return 'intra-oral';
+  }
+  if (first.PositionerType === 'CEPHALOSTAT') {
+    return 'cephalometric';
+  }
+  if (first.Modality === 'PX' || codes(first.ViewCodeSequence).includes(PANORAMIC_VIEW)) {
+    return 'panoramic';
+  }
+  return first.Modality === 'CT' && displaySet.isReconstructable ? 'volume' : undefined;
+}
+
+// No dots in their names: the viewer would take them for paths.
+const ATTRIBUTES = {
+  dentalKind: ['What a series shows', displaySet => kind(displaySet)],
+  dentalKinds: ['What a study holds', (study, { displaySets } = {}) => list(displaySets).map(kind).filter(Boolean)],
+  dentalPlaces: [
+    'The places of a mount that a series fills',
+    displaySet => (kind(displaySet) === 'intra-oral' ? instances(displaySet).map(place).filter(Boolean) : []),
+  ],
+  // The index of the image to show at a place, in a series that may hold all of them.
+  dentalImageAt: [
+    'The image of a place',
+    function imageAt(displaySets) {
+      const index = instances(displaySets?.[0]).findIndex(instance => place(instance) === this.place);
+      return index < 0 ? undefined : { index };
+    },
+  ],
+};
+
+const is = (attribute, value) => ({ attribute, constraint: { equals: { value } }, required: true });
+const grid = (rows, columns, layoutOptions) => ({ layoutType: 'grid', properties: { rows, columns, layoutOptions } });
+const enabled = minViewportsMatched => ({ enabled: { minViewportsMatched } });
+const selected = value => ({ seriesMatchingRules: [is('dentalKind', value)] });
+const flat = options => ({ allowUnmatchedView: true, toolGroupId: 'default', viewportType: 'stack', ...options });
+const showing = (id, options, matchedDisplaySetsIndex = 0) => ({
+  displaySets: [{ id, matchedDisplaySetsIndex }],
+  viewportOptions: flat(options),
+});
+
+function protocol(id, name, value, weight, content) {
+  return {
+    defaultViewport: { displaySets: [{ id: 'any', matchedDisplaySetsIndex: -1 }], viewportOptions: flat() },
+    id,
+    name,
+    numberOfPriorsReferenced: 0,
+    protocolMatchingRules: [{ attribute: 'dentalKinds', constraint: { contains: value }, required: true, weight }],
+    ...content,
+    displaySetSelectors: {
+      any: { seriesMatchingRules: [{ attribute: 'numImageFrames', constraint: { greaterThan: { value: 0 } } }] },
+      ...content.displaySetSelectors,
+    },
+  };
+}
+
+// A stage is taken when it has enough to show, the first of those; the others can be chosen.
+const panoramic = protocol('dental.panoramic', 'Panoramic', 'panoramic', 10, {
+  displaySetSelectors: { panoramic: selected('panoramic') },
+  stages: [{ name: 'Panoramic', viewportStructure: grid(1, 1), viewports: [showing('panoramic')] }],
+});
+
+const cephalometric = protocol('dental.cephalometric', 'Cephalometric', 'cephalometric', 20, {
+  displaySetSelectors: { cephalometric: selected('cephalometric'), panoramic: selected('panoramic') },
+  stages: [
+    {
+      name: 'Cephalometric and panoramic',
+      stageActivation: enabled(2),
+      viewportStructure: grid(1, 2),
+      viewports: [showing('cephalometric'), showing('panoramic')],
+    },
+    { name: 'Cephalometric', viewportStructure: grid(1, 1), viewports: [showing('cephalometric')] },
+  ],
+});
+
+function cells() {
+  return ROWS.flatMap(([jaw, parts], row) =>
+    parts.map(part => {
+      const column = ACROSS.indexOf(part);
+      return {
+        height: 1 / ROWS.length,
+        positionId: `${jaw}-${column}`,
+        width: WIDTHS[column],
+        x: WIDTHS.slice(0, column).reduce((sum, width) => sum + width, 0),
+        y: row / ROWS.length,
+      };
+    })
+  );
+}
+
+const mount = protocol('dental.mount', 'Full mount', 'intra-oral', 30, {
+  displaySetSelectors: {
+    'intra-oral': selected('intra-oral'),
+    ...Object.fromEntries(
+      PLACES.map(name => [
+        name,
+        {
+          seriesMatchingRules: [
+            is('dentalKind', 'intra-oral'),
+            { attribute: 'dentalPlaces', constraint: { containsAll: [name] }, required: true },
+          ],
+        },
+      ])
+    ),
+  },
+  stages: [
+    {
+      name: 'Full mount',
+      stageActivation: enabled(5),
+      viewportStructure: grid(ROWS.length, ACROSS.length, cells()),
+      viewports: PLACES.map(name =>
+        showing(name, {
+          // Of its own, so that the viewer keeps each cell's image where a series fills several.
+          id: name,
+          initialImageOptions: { custom: 'dentalImageAt', place: name },
+          viewportId: name.replaceAll(' ', '-'),
+        })
+      ),
+    },
+    {
+      name: 'Four series',
+      stageActivation: enabled(2),
+      viewportStructure: grid(2, 2),
+      viewports: [0, 1, 2, 3].map(index => showing('intra-oral', {}, index)),
+    },
+    { name: 'One series', viewportStructure: grid(1, 1), viewports: [showing('intra-oral')] },
+  ],
+});
+
+const plane = orientation => ({
+  displaySets: [{ id: 'volume' }],
+  viewportOptions: {
+    initialImageOptions: { preset: 'middle' },
+    orientation,
+    syncGroups: [{ id: 'dental', options: { syncColormap: true }, source: true, target: true, type: 'voi' }],
+    // Of the mode, with crosshairs in it.
+    toolGroupId: 'mpr',
+    viewportId: `mpr-${orientation}`,
+    viewportType: 'volume',
+  },
+});
+
+const volume = protocol('dental.volume', 'Cone beam CT', 'volume', 40, {
+  displaySetSelectors: { volume: selected('volume') },
+  imageLoadStrategy: 'nth',
+  stages: [
+    {
+      name: 'Three planes',
+      viewportStructure: grid(1, 3),
+      viewports: ['axial', 'sagittal', 'coronal'].map(plane),
+    },
+    { name: 'Slices', viewportStructure: grid(1, 1), viewports: [showing('volume')] },
+  ],
+});
+
+const PROTOCOLS = [volume, mount, cephalometric, panoramic];
+
+// In the order of the keys 1, 2, 3. A cone beam CT's values are near Hounsfield's, and no more than that.
+const PRESETS = [
+  { description: 'Bone', id: 'ct-bone', level: '480', window: '2500' },
+  { description: 'Soft tissue', id: 'ct-soft-tissue', level: '40', window: '400' },
+  { description: 'Teeth and metal', id: 'ct-teeth', level: '1500', window: '4000' },
+];
+
+export default {
+  getCustomizationModule: () => [
+    { name: 'global', value: { 'cornerstone.windowLevelPresets': { CT: { $set: PRESETS } } } },
+  ],
+  getHangingProtocolModule: () => PROTOCOLS.map(one => ({ name: one.id, protocol: one })),
+  id: 'dental',
+  preRegistration: ({ appConfig, servicesManager }) => {
+    // Modes are made after this; what fits none of the protocols hangs as before.
+    appConfig.modesConfiguration = {
+      ...appConfig.modesConfiguration,
+      '@ohif/mode-longitudinal': { hangingProtocol: { $set: [...PROTOCOLS.map(one => one.id), 'default'] } },
+    };
+    const { hangingProtocolService } = servicesManager.services;
+    Object.entries(ATTRIBUTES).forEach(([id, [name, callback]]) =>
+      hangingProtocolService.addCustomAttribute(id, name, callback)
+    );
+  },
+};
