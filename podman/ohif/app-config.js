@@ -72,7 +72,16 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: [],
+  // How dental studies hang. The viewer waits for its extensions and would not start if one of them cannot be had.
+  extensions: [
+    import('/dental.js').then(
+      module => module.default,
+      error => {
+        console.error('Dental studies hang as any other:', error);
+        return { id: 'dental' };
+      }
+    ),
+  ],
   // The viewer shows an error's message, which is 'request failed' for all of them.
   httpErrorHandler: error => {
     const messages = {

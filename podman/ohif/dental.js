@@ -21,6 +21,11 @@ const REGIONS = [
 ];
 const INTRA_ORAL = ['1.2.840.10008.5.1.4.1.1.1.3', '1.2.840.10008.5.1.4.1.1.1.3.1'];
 const PANORAMIC_VIEW = '241046008';
+// Of a CT, what makes it a dental one (PS3.16 Annex L and CID 4016): hospitals' go on hanging as they did. Many devices say
+// the head or nothing; what they make has cubes for voxels, and finer ones than a scan of the head.
+const JAWS = ['JAW', 'MANDIBLE', 'MAXILLA', 'TMJ', '661005', '91609006', '70925003', '53620006'];
+const HEADS = ['HEAD', 'SKULL', '69536005', '89546000'];
+const FINEST_HEAD_MM = 0.5;
 
 // A mount is seen as the patient is faced: the patient's right is on the left. Bitewings stand between the jaws.
 const ACROSS = [
@@ -77,6 +82,17 @@ function place(instance) {
   return `${jaw} ${side} ${outwards > 3.5 ? molar : 'canine'}`;
 }
 
+// What a multi-frame object says of all of its frames, or a single slice of itself.
+const shared = (instance, group) => list(list(instance.SharedFunctionalGroupsSequence)[0]?.[group])[0] ?? instance;
+
+function isDental(ct) {
+  const { AnatomicRegionSequence: region } = shared(ct, 'FrameAnatomySequence');
+  const parts = [ct.BodyPartExamined, ...codes(region)].filter(Boolean);
+  const { PixelSpacing: [across] = [], SliceThickness: along } = shared(ct, 'PixelMeasuresSequence');
+  const areCubes = across <= FINEST_HEAD_MM && Math.abs(along / across - 1) < 0.01;
+  return parts.some(part => JAWS.includes(part)) || (areCubes && parts.every(part => HEADS.includes(part)));
+}
+
 function kind(displaySet) {
   const [first] = instances(displaySet);
   if (!first) {
@@ -88,10 +104,14 @@ function kind(displaySet) {
   if (first.PositionerType === 'CEPHALOSTAT') {
     return 'cephalometric';
   }
-  if (first.Modality === 'PX' || codes(first.ViewCodeSequence).includes(PANORAMIC_VIEW)) {
+  if (
+    first.Modality === 'PX' ||
+    first.PositionerType === 'PANORAMIC' ||
+    codes(first.ViewCodeSequence).includes(PANORAMIC_VIEW)
+  ) {
     return 'panoramic';
   }
-  return first.Modality === 'CT' && displaySet.isReconstructable ? 'volume' : undefined;
+  return first.Modality === 'CT' && displaySet.isReconstructable && isDental(first) ? 'volume' : undefined;
 }
 
 // No dots in their names: the viewer would take them for paths.
@@ -156,13 +176,13 @@ const cephalometric = protocol('dental.cephalometric', 'Cephalometric', 'cephalo
   ],
 });
 
+// Without names of their own: the viewer, which forgets those, would not come back from one cell enlarged.
 function cells() {
-  return ROWS.flatMap(([jaw, parts], row) =>
+  return ROWS.flatMap(([, parts], row) =>
     parts.map(part => {
       const column = ACROSS.indexOf(part);
       return {
         height: 1 / ROWS.length,
-        positionId: `${jaw}-${column}`,
         width: WIDTHS[column],
         x: WIDTHS.slice(0, column).reduce((sum, width) => sum + width, 0),
         y: row / ROWS.length,
@@ -223,14 +243,21 @@ const plane = orientation => ({
   },
 });
 
+// The axial plane is the largest, and crosshairs say where the others cut it.
 const volume = protocol('dental.volume', 'Cone beam CT', 'volume', 40, {
+  callbacks: {
+    onViewportDataInitialized: ['setToolActiveToolbar', { toolGroupIds: ['mpr'], toolName: 'Crosshairs' }],
+  },
   displaySetSelectors: { volume: selected('volume') },
-  imageLoadStrategy: 'nth',
   stages: [
     {
       name: 'Three planes',
-      viewportStructure: grid(1, 3),
-      viewports: ['axial', 'sagittal', 'coronal'].map(plane),
+      viewportStructure: grid(2, 2, [
+        { height: 1, width: 0.5, x: 0, y: 0 },
+        { height: 0.5, width: 0.5, x: 0.5, y: 0 },
+        { height: 0.5, width: 0.5, x: 0.5, y: 0.5 },
+      ]),
+      viewports: ['axial', 'coronal', 'sagittal'].map(plane),
     },
     { name: 'Slices', viewportStructure: grid(1, 1), viewports: [showing('volume')] },
   ],
@@ -238,16 +265,28 @@ const volume = protocol('dental.volume', 'Cone beam CT', 'volume', 40, {
 
 const PROTOCOLS = [volume, mount, cephalometric, panoramic];
 
-// In the order of the keys 1, 2, 3. A cone beam CT's values are near Hounsfield's, and no more than that.
+// On the keys 1, 2, 3, before the viewer's own. A cone beam CT's values are near Hounsfield's, and no more than that.
 const PRESETS = [
   { description: 'Bone', id: 'ct-bone', level: '480', window: '2500' },
   { description: 'Soft tissue', id: 'ct-soft-tissue', level: '40', window: '400' },
   { description: 'Teeth and metal', id: 'ct-teeth', level: '1500', window: '4000' },
 ];
+const withPresets = own => [...PRESETS, ...own.filter(({ id }) => !PRESETS.some(one => one.id === id))];
+// A mount's cells are too narrow for the numbers of the window beside those of the image.
+const withoutWindow = items =>
+  items.map(item =>
+    item.id === 'WindowLevel' ? { ...item, condition: ({ referenceInstance: of }) => of?.Modality !== 'IO' } : item
+  );
 
 export default {
   getCustomizationModule: () => [
-    { name: 'global', value: { 'cornerstone.windowLevelPresets': { CT: { $set: PRESETS } } } },
+    {
+      name: 'global',
+      value: {
+        'cornerstone.windowLevelPresets': { CT: { $apply: withPresets } },
+        'viewportOverlay.bottomLeft': { $apply: withoutWindow },
+      },
+    },
   ],
   getHangingProtocolModule: () => PROTOCOLS.map(one => ({ name: one.id, protocol: one })),
   id: 'dental',

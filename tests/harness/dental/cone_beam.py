@@ -55,7 +55,7 @@ def write_volume(path: Path, identity: Identity, grid: Grid) -> None:
 def _slices(who: Identity, grid: Grid) -> Iterator[tuple[str, bytes]]:
     for index, frame in enumerate(grid.frames()):
         ds = single(who, grid.stack, index)
-        put(ds, **pixels(frame, bits=BITS))
+        put(ds, **pixels(frame, bits=BITS), BodyPartExamined="JAW")
         yield f"CT{index + 1:04}.dcm", as_file(ds)
 
 

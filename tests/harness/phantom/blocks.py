@@ -47,7 +47,7 @@ def ct(seed: int, identity: Identity | None = None, *, slices: int = 5, size: in
     files = {}
     for index, picture in enumerate(pictures):
         ds = single(who, STACK, index)
-        put(ds, **pixels(_hounsfield(picture), bits=16))
+        put(ds, **pixels(_hounsfield(picture), bits=16), BodyPartExamined="CHEST")
         files[f"CT{index + 1:04}.dcm"] = as_file(ds)
     return Study(who, files, pictures)
 

@@ -54,7 +54,7 @@ def single(who: Identity, stack: Stack, index: int) -> Dataset:
     """Begin a CT image (PS3.3 A.3) of a stack."""
     ds = begin(CTImageStorage, "CT", who, index)
     put(ds, **RESCALE, **stack.shown, **stack.position(index), **ORIENTATION, **stack.measures)
-    put(ds, AcquisitionNumber=1, BodyPartExamined="JAW", KVP=90)
+    put(ds, AcquisitionNumber=1, KVP=90)
     put(ds, FrameOfReferenceUID=who.uid("frame"))
     put(ds, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], PatientPosition="HFS")
     put(ds, PositionReferenceIndicator="")
