@@ -1,4 +1,4 @@
-// How dental studies hang in the viewer: an extension of OHIF 3.13 that is loaded by its address.
+// How dental studies hang in the viewer: an extension of OHIF 3.13, in one file since the viewer waits for it.
 
 // Permanent teeth by ISO 3950, from the upper right third molar round to the lower right one, and their codes in
 // PS3.16 CID 4018. Devices made before 2020 send the same teeth as SRT T-54210, T-54220 and so on, in this order.
@@ -21,11 +21,11 @@ const REGIONS = [
 ];
 const INTRA_ORAL = ['1.2.840.10008.5.1.4.1.1.1.3', '1.2.840.10008.5.1.4.1.1.1.3.1'];
 const PANORAMIC_VIEW = '241046008';
-// Of a CT, what makes it a dental one (PS3.16 Annex L and CID 4016): hospitals' go on hanging as they did. Many devices say
-// the head or nothing; what they make has cubes for voxels, and finer ones than a scan of the head.
+// What a CT is of, in words and codes (PS3.16 Annex L). Many cone beam CTs are said to be of the head or of nothing; their
+// voxels are cubes, and finer than in a scan of a head.
 const JAWS = ['JAW', 'MANDIBLE', 'MAXILLA', 'TMJ', '661005', '91609006', '70925003', '53620006'];
 const HEADS = ['HEAD', 'SKULL', '69536005', '89546000'];
-const FINEST_HEAD_MM = 0.5;
+const FINE_MM = 0.5;
 
 // A mount is seen as the patient is faced: the patient's right is on the left. Bitewings stand between the jaws.
 const ACROSS = [
@@ -43,6 +43,8 @@ const PLACES = ROWS.flatMap(([jaw, parts]) => parts.map(part => `${jaw} ${part}`
 const list = value => (Array.isArray(value) ? value : value ? [value] : []);
 const instances = displaySet => list(displaySet?.images ?? displaySet?.instances);
 const codes = sequence => list(sequence).map(item => item.CodeValue);
+// What a multi-frame object says of all its frames, another one of itself.
+const shared = (instance, group) => list(list(instance.SharedFunctionalGroupsSequence)[0]?.[group])[0] ?? instance;
 
 function tooth(code) {
   const older = /^T-54(\d\d)\d$/.exec(code);
@@ -82,15 +84,12 @@ function place(instance) {
   return `${jaw} ${side} ${outwards > 3.5 ? molar : 'canine'}`;
 }
 
-// What a multi-frame object says of all of its frames, or a single slice of itself.
-const shared = (instance, group) => list(list(instance.SharedFunctionalGroupsSequence)[0]?.[group])[0] ?? instance;
-
 function isDental(ct) {
   const { AnatomicRegionSequence: region } = shared(ct, 'FrameAnatomySequence');
-  const parts = [ct.BodyPartExamined, ...codes(region)].filter(Boolean);
   const { PixelSpacing: [across] = [], SliceThickness: along } = shared(ct, 'PixelMeasuresSequence');
-  const areCubes = across <= FINEST_HEAD_MM && Math.abs(along / across - 1) < 0.01;
-  return parts.some(part => JAWS.includes(part)) || (areCubes && parts.every(part => HEADS.includes(part)));
+  const parts = [ct.BodyPartExamined, ...codes(region)].filter(Boolean);
+  const isFine = across <= FINE_MM && Math.abs(along / across - 1) < 0.01;
+  return parts.some(part => JAWS.includes(part)) || (isFine && parts.every(part => HEADS.includes(part)));
 }
 
 function kind(displaySet) {
@@ -116,152 +115,119 @@ function kind(displaySet) {
 
 // No dots in their names: the viewer would take them for paths.
 const ATTRIBUTES = {
-  dentalKind: ['What a series shows', displaySet => kind(displaySet)],
-  dentalKinds: ['What a study holds', (study, { displaySets } = {}) => list(displaySets).map(kind).filter(Boolean)],
-  dentalPlaces: [
-    'The places of a mount that a series fills',
-    displaySet => (kind(displaySet) === 'intra-oral' ? instances(displaySet).map(place).filter(Boolean) : []),
-  ],
+  dentalKind: displaySet => kind(displaySet),
+  dentalKinds: (study, { displaySets } = {}) => list(displaySets).map(kind).filter(Boolean),
+  dentalPlaces: displaySet =>
+    kind(displaySet) === 'intra-oral' ? instances(displaySet).map(place).filter(Boolean) : [],
   // The index of the image to show at a place, in a series that may hold all of them.
-  dentalImageAt: [
-    'The image of a place',
-    function imageAt(displaySets) {
-      const index = instances(displaySets?.[0]).findIndex(instance => place(instance) === this.place);
-      return index < 0 ? undefined : { index };
-    },
-  ],
+  dentalImageAt(displaySets) {
+    const index = instances(displaySets?.[0]).findIndex(instance => place(instance) === this.place);
+    return index < 0 ? undefined : { index };
+  },
 };
 
-const is = (attribute, value) => ({ attribute, constraint: { equals: { value } }, required: true });
-const grid = (rows, columns, layoutOptions) => ({ layoutType: 'grid', properties: { rows, columns, layoutOptions } });
-const enabled = minViewportsMatched => ({ enabled: { minViewportsMatched } });
-const selected = value => ({ seriesMatchingRules: [is('dentalKind', value)] });
-const flat = options => ({ allowUnmatchedView: true, toolGroupId: 'default', viewportType: 'stack', ...options });
+const is = (attribute, constraint) => ({ attribute, constraint, required: true });
+const isKind = value => is('dentalKind', { equals: { value } });
+const stage = (name, [rows, columns, layoutOptions], viewports, stageActivation) => ({
+  name,
+  stageActivation,
+  viewports,
+  viewportStructure: { layoutType: 'grid', properties: { columns, layoutOptions, rows } },
+});
+const enough = minViewportsMatched => ({ enabled: { minViewportsMatched } });
 const showing = (id, options, matchedDisplaySetsIndex = 0) => ({
   displaySets: [{ id, matchedDisplaySetsIndex }],
-  viewportOptions: flat(options),
+  viewportOptions: { allowUnmatchedView: true, toolGroupId: 'default', viewportType: 'stack', ...options },
 });
 
-function protocol(id, name, value, weight, content) {
+// Where several fit, the one of the greatest weight counts. Of its stages it is the first that has enough to show.
+function protocol(value, name, weight, stages, { kinds = [value], selectors, callbacks } = {}) {
   return {
-    defaultViewport: { displaySets: [{ id: 'any', matchedDisplaySetsIndex: -1 }], viewportOptions: flat() },
-    id,
+    callbacks,
+    defaultViewport: showing('any', {}, -1),
+    displaySetSelectors: {
+      any: { seriesMatchingRules: [is('numImageFrames', { greaterThan: { value: 0 } })] },
+      ...Object.fromEntries(kinds.map(one => [one, { seriesMatchingRules: [isKind(one)] }])),
+      ...selectors,
+    },
+    id: `dental.${value}`,
     name,
     numberOfPriorsReferenced: 0,
-    protocolMatchingRules: [{ attribute: 'dentalKinds', constraint: { contains: value }, required: true, weight }],
-    ...content,
-    displaySetSelectors: {
-      any: { seriesMatchingRules: [{ attribute: 'numImageFrames', constraint: { greaterThan: { value: 0 } } }] },
-      ...content.displaySetSelectors,
-    },
+    protocolMatchingRules: [{ ...is('dentalKinds', { contains: value }), weight }],
+    stages,
   };
 }
 
-// A stage is taken when it has enough to show, the first of those; the others can be chosen.
-const panoramic = protocol('dental.panoramic', 'Panoramic', 'panoramic', 10, {
-  displaySetSelectors: { panoramic: selected('panoramic') },
-  stages: [{ name: 'Panoramic', viewportStructure: grid(1, 1), viewports: [showing('panoramic')] }],
-});
+const panoramic = protocol('panoramic', 'Panoramic', 10, [stage('Panoramic', [1, 1], [showing('panoramic')])]);
 
-const cephalometric = protocol('dental.cephalometric', 'Cephalometric', 'cephalometric', 20, {
-  displaySetSelectors: { cephalometric: selected('cephalometric'), panoramic: selected('panoramic') },
-  stages: [
-    {
-      name: 'Cephalometric and panoramic',
-      stageActivation: enabled(2),
-      viewportStructure: grid(1, 2),
-      viewports: [showing('cephalometric'), showing('panoramic')],
-    },
-    { name: 'Cephalometric', viewportStructure: grid(1, 1), viewports: [showing('cephalometric')] },
+const cephalometric = protocol(
+  'cephalometric',
+  'Cephalometric',
+  20,
+  [
+    stage('Cephalometric and panoramic', [1, 2], [showing('cephalometric'), showing('panoramic')], enough(2)),
+    stage('Cephalometric', [1, 1], [showing('cephalometric')]),
   ],
-});
+  { kinds: ['cephalometric', 'panoramic'] }
+);
 
 // Without names of their own: the viewer, which forgets those, would not come back from one cell enlarged.
-function cells() {
-  return ROWS.flatMap(([, parts], row) =>
-    parts.map(part => {
-      const column = ACROSS.indexOf(part);
-      return {
-        height: 1 / ROWS.length,
-        width: WIDTHS[column],
-        x: WIDTHS.slice(0, column).reduce((sum, width) => sum + width, 0),
-        y: row / ROWS.length,
-      };
-    })
-  );
-}
-
-const mount = protocol('dental.mount', 'Full mount', 'intra-oral', 30, {
-  displaySetSelectors: {
-    'intra-oral': selected('intra-oral'),
-    ...Object.fromEntries(
-      PLACES.map(name => [
-        name,
-        {
-          seriesMatchingRules: [
-            is('dentalKind', 'intra-oral'),
-            { attribute: 'dentalPlaces', constraint: { containsAll: [name] }, required: true },
-          ],
-        },
-      ])
-    ),
-  },
-  stages: [
-    {
-      name: 'Full mount',
-      stageActivation: enabled(5),
-      viewportStructure: grid(ROWS.length, ACROSS.length, cells()),
-      viewports: PLACES.map(name =>
-        showing(name, {
-          // Of its own, so that the viewer keeps each cell's image where a series fills several.
-          id: name,
-          initialImageOptions: { custom: 'dentalImageAt', place: name },
-          viewportId: name.replaceAll(' ', '-'),
-        })
-      ),
-    },
-    {
-      name: 'Four series',
-      stageActivation: enabled(2),
-      viewportStructure: grid(2, 2),
-      viewports: [0, 1, 2, 3].map(index => showing('intra-oral', {}, index)),
-    },
-    { name: 'One series', viewportStructure: grid(1, 1), viewports: [showing('intra-oral')] },
+const cells = ROWS.flatMap(([, parts], row) =>
+  parts.map(part => {
+    const column = ACROSS.indexOf(part);
+    const x = WIDTHS.slice(0, column).reduce((sum, width) => sum + width, 0);
+    return { height: 1 / ROWS.length, width: WIDTHS[column], x, y: row / ROWS.length };
+  })
+);
+const atPlace = name =>
+  showing(name, {
+    // Of its own, so that the viewer keeps each cell's image where a series fills several.
+    id: name,
+    initialImageOptions: { custom: 'dentalImageAt', place: name },
+    viewportId: name.replaceAll(' ', '-'),
+  });
+const fills = name => [isKind('intra-oral'), is('dentalPlaces', { containsAll: [name] })];
+const mount = protocol(
+  'intra-oral',
+  'Full mount',
+  30,
+  [
+    stage('Full mount', [ROWS.length, ACROSS.length, cells], PLACES.map(atPlace), enough(5)),
+    stage('Four series', [2, 2], [0, 1, 2, 3].map(index => showing('intra-oral', {}, index)), enough(2)),
+    stage('One series', [1, 1], [showing('intra-oral')]),
   ],
-});
+  { selectors: Object.fromEntries(PLACES.map(name => [name, { seriesMatchingRules: fills(name) }])) }
+);
 
-const plane = orientation => ({
-  displaySets: [{ id: 'volume' }],
-  viewportOptions: {
+// The mode's own group of tools for planes, which has crosshairs.
+const plane = orientation =>
+  showing('volume', {
     initialImageOptions: { preset: 'middle' },
     orientation,
-    syncGroups: [{ id: 'dental', options: { syncColormap: true }, source: true, target: true, type: 'voi' }],
-    // Of the mode, with crosshairs in it.
+    syncGroups: [{ id: 'dental', source: true, target: true, type: 'voi' }],
     toolGroupId: 'mpr',
     viewportId: `mpr-${orientation}`,
     viewportType: 'volume',
-  },
-});
-
-// The axial plane is the largest, and crosshairs say where the others cut it.
-const volume = protocol('dental.volume', 'Cone beam CT', 'volume', 40, {
-  callbacks: {
-    onViewportDataInitialized: ['setToolActiveToolbar', { toolGroupIds: ['mpr'], toolName: 'Crosshairs' }],
-  },
-  displaySetSelectors: { volume: selected('volume') },
-  stages: [
-    {
-      name: 'Three planes',
-      viewportStructure: grid(2, 2, [
-        { height: 1, width: 0.5, x: 0, y: 0 },
-        { height: 0.5, width: 0.5, x: 0.5, y: 0 },
-        { height: 0.5, width: 0.5, x: 0.5, y: 0.5 },
-      ]),
-      viewports: ['axial', 'coronal', 'sagittal'].map(plane),
-    },
-    { name: 'Slices', viewportStructure: grid(1, 1), viewports: [showing('volume')] },
+  });
+const planes = [
+  { height: 1, width: 0.5, x: 0, y: 0 },
+  { height: 0.5, width: 0.5, x: 0.5, y: 0 },
+  { height: 0.5, width: 0.5, x: 0.5, y: 0.5 },
+];
+const volume = protocol(
+  'volume',
+  'Cone beam CT',
+  40,
+  [
+    stage('Three planes', [2, 2, planes], ['axial', 'coronal', 'sagittal'].map(plane)),
+    stage('Slices', [1, 1], [showing('volume')]),
   ],
-});
+  {
+    callbacks: {
+      onViewportDataInitialized: ['setToolActiveToolbar', { toolGroupIds: ['mpr'], toolName: 'Crosshairs' }],
+    },
+  }
+);
 
 const PROTOCOLS = [volume, mount, cephalometric, panoramic];
 
@@ -273,10 +239,8 @@ const PRESETS = [
 ];
 const withPresets = own => [...PRESETS, ...own.filter(({ id }) => !PRESETS.some(one => one.id === id))];
 // A mount's cells are too narrow for the numbers of the window beside those of the image.
-const withoutWindow = items =>
-  items.map(item =>
-    item.id === 'WindowLevel' ? { ...item, condition: ({ referenceInstance: of }) => of?.Modality !== 'IO' } : item
-  );
+const isWide = ({ referenceInstance }) => referenceInstance?.Modality !== 'IO';
+const withoutWindow = own => own.map(item => (item.id === 'WindowLevel' ? { ...item, condition: isWide } : item));
 
 export default {
   getCustomizationModule: () => [
@@ -297,8 +261,8 @@ export default {
       '@ohif/mode-longitudinal': { hangingProtocol: { $set: [...PROTOCOLS.map(one => one.id), 'default'] } },
     };
     const { hangingProtocolService } = servicesManager.services;
-    Object.entries(ATTRIBUTES).forEach(([id, [name, callback]]) =>
-      hangingProtocolService.addCustomAttribute(id, name, callback)
+    Object.entries(ATTRIBUTES).forEach(([id, callback]) =>
+      hangingProtocolService.addCustomAttribute(id, `Dental: ${id}`, callback)
     );
   },
 };

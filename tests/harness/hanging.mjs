@@ -45,21 +45,20 @@ const begin = [...source.matchAll(/^(\d+)\(\w+, \w+, __webpack_require__\) \{$/g
   .at(-1);
 const exported = name =>
   new RegExp(`(\\w+): \\(\\) => \\(/\\* reexport \\*/ ${name}\\)`).exec(source.slice(begin?.index))?.[1];
-const NAMES = ['services_HangingProtocolService', 'services_CustomizationService', 'ExtensionManager_ExtensionManager'];
+const NAMES = ['services_HangingProtocolService', 'ExtensionManager_ExtensionManager'];
 if (!begin || !ENTRY.test(source) || !NAMES.every(exported)) {
   throw new Error('The bundle is not built as it was: look for HangingProtocolService in it.');
 }
 Object.assign(console, { log() {}, warn() {} });
 vm.runInThisContext(source.replace(ENTRY, 'globalThis.viewerModule = __webpack_require__;'), { filename: bundle });
 const core = globalThis.viewerModule(begin[1]);
-const [HangingProtocolService, CustomizationService, ExtensionManager] = NAMES.map(name => core[exported(name)]);
+const [HangingProtocolService, ExtensionManager] = NAMES.map(name => core[exported(name)]);
 
 const commandsManager = { run() {}, runCommand() {} };
 const services = { displaySetService: {}, toolbarService: {} };
 const servicesManager = { services };
 const create = ({ REGISTRATION }) => REGISTRATION.create({ commandsManager, configuration: {}, servicesManager });
 const hanging = (services.hangingProtocolService = create(HangingProtocolService));
-const customization = create(CustomizationService);
 const appConfig = {};
 const manager = new ExtensionManager({ appConfig, commandsManager, servicesManager });
 const any = { seriesMatchingRules: [{ attribute: 'numImageFrames', constraint: { greaterThan: { value: 0 } } }] };
@@ -73,13 +72,11 @@ const protocol = {
   stages: [{ name: 'default', viewports, viewportStructure }],
 };
 const own = {
-  getCustomizationModule: () => [{ name: 'default', value: { 'cornerstone.windowLevelPresets': { CT: [], PT: [] } } }],
   getHangingProtocolModule: () => [{ name: 'default', protocol }],
   id: 'own',
 };
 const added = (await import(pathToFileURL(extension))).default;
 await manager.registerExtensions([own, added]);
-customization.init(manager);
 
 // As getDisplaySetsFromSeries does it: these modalities are one image a display set, and others one a series.
 function displaySets(instances) {
@@ -119,6 +116,4 @@ function hang(instances) {
   return { cells, protocol: taken.id, shown, stage: stage.name };
 }
 
-const presets = customization.getCustomization('cornerstone.windowLevelPresets');
-const hung = JSON.parse(readFileSync(studies, 'utf8')).map(hang);
-process.stdout.write(JSON.stringify({ hung, presets }));
+process.stdout.write(JSON.stringify(JSON.parse(readFileSync(studies, 'utf8')).map(hang)));

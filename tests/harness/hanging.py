@@ -37,39 +37,25 @@ class Hung:
     corners: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hanging:
-    """What an extension makes of studies, and the window presets by modality (name, width, center)."""
-
-    hung: tuple[Hung, ...]
-    presets: dict[str, tuple[tuple[str, str, str], ...]]
-
-
 def hang(
     bundle: Path, extension: Path, studies: Iterable[Iterable[bytes]], folder: Path
-) -> Hanging:
+) -> list[Hung]:
     """Hang studies, given as their files; raises where the bundle or the extension cannot be read."""
     asked = folder / "studies.json"
     asked.write_text(json.dumps([[_natural(_read(file)) for file in files] for files in studies]))
     answer = json.loads(
         run([str(NODE), str(SCRIPT), str(bundle), str(extension), str(asked)], timeout_s=60)
     )
-    return Hanging(
-        tuple(
-            Hung(
-                one["protocol"],
-                one["stage"],
-                tuple(cell["image"] for cell in one["shown"]),
-                tuple(cell["orientation"] for cell in one["shown"]),
-                tuple((x, y) for x, y in one["cells"]),
-            )
-            for one in answer["hung"]
-        ),
-        {
-            modality: tuple((of["description"], of["window"], of["level"]) for of in presets)
-            for modality, presets in answer["presets"].items()
-        },
-    )
+    return [
+        Hung(
+            one["protocol"],
+            one["stage"],
+            tuple(cell["image"] for cell in one["shown"]),
+            tuple(cell["orientation"] for cell in one["shown"]),
+            tuple((x, y) for x, y in one["cells"]),
+        )
+        for one in answer
+    ]
 
 
 def _read(content: bytes) -> Dataset:
