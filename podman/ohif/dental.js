@@ -242,6 +242,15 @@ const withPresets = own => [...PRESETS, ...own.filter(({ id }) => !PRESETS.some(
 const isWide = ({ referenceInstance }) => referenceInstance?.Modality !== 'IO';
 const withoutWindow = own => own.map(item => (item.id === 'WindowLevel' ? { ...item, condition: isWide } : item));
 
+// A report takes what was measured in a plane by the name of the volume alone, and the tools note it by volume and slice: a
+// length would be saved without its value. It is there by both names, the former hidden from whoever lists them.
+function nameByVolume({ measurement: { data: stats, metadata } }) {
+  const noted = Object.keys(stats ?? {}).find(name => name.startsWith('volumeId:'));
+  if (noted) {
+    Object.defineProperty(stats, `volumeId:${metadata.volumeId}`, { configurable: true, get: () => stats[noted] });
+  }
+}
+
 export default {
   getCustomizationModule: () => [
     {
@@ -260,7 +269,9 @@ export default {
       ...appConfig.modesConfiguration,
       '@ohif/mode-longitudinal': { hangingProtocol: { $set: [...PROTOCOLS.map(one => one.id), 'default'] } },
     };
-    const { hangingProtocolService } = servicesManager.services;
+    const { hangingProtocolService, measurementService } = servicesManager.services;
+    const { MEASUREMENT_ADDED, MEASUREMENT_UPDATED } = measurementService.EVENTS;
+    [MEASUREMENT_ADDED, MEASUREMENT_UPDATED].forEach(event => measurementService.subscribe(event, nameByVolume));
     Object.entries(ATTRIBUTES).forEach(([id, callback]) =>
       hangingProtocolService.addCustomAttribute(id, `Dental: ${id}`, callback)
     );

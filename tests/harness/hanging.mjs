@@ -55,7 +55,7 @@ const core = globalThis.viewerModule(begin[1]);
 const [HangingProtocolService, ExtensionManager] = NAMES.map(name => core[exported(name)]);
 
 const commandsManager = { run() {}, runCommand() {} };
-const services = { displaySetService: {}, toolbarService: {} };
+const services = { displaySetService: {}, measurementService: { EVENTS: {}, subscribe() {} }, toolbarService: {} };
 const servicesManager = { services };
 const create = ({ REGISTRATION }) => REGISTRATION.create({ commandsManager, configuration: {}, servicesManager });
 const hanging = (services.hangingProtocolService = create(HangingProtocolService));
