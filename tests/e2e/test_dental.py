@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 import pytest
 from harness import dental, phantom
 from harness.drop import drop_files
@@ -153,6 +154,23 @@ def lengths_mm(viewer: Viewer, count: int) -> list[float]:
     return [float(text.split(" mm")[0]) for text in rows.all_inner_texts()]
 
 
+def saved_mm(viewer: Viewer) -> list[float]:
+    """Save the measurements as a report; returns the lengths that the archive was sent."""
+    viewer.page.get_by_role("button", name="Create SR").click()
+    dialog = viewer.page.get_by_role("dialog")
+    dialog.locator("[data-cy=dialog-input]").fill("Lengths")
+    with viewer.page.expect_response(
+        lambda answer: answer.request.method == "POST" and answer.url.endswith("/studies"),
+        timeout=TIMEOUT_MS,
+    ) as stored:
+        dialog.get_by_role("button", name="Save").click()
+    assert stored.value.status == 200, stored.value.text()
+    body = stored.value.request.post_data_buffer or b""
+    part = body[body.index(b"DICM") - 128 : body.rindex(b"\r\n--")]
+    report = pydicom.dcmread(io.BytesIO(part))
+    return [float(one.value) for one in report.iterall() if one.keyword == "NumericValue"]
+
+
 def measure_radiograph(viewer: Viewer, study: Study, distance: Distance) -> float:
     (box,) = boxes(viewer)
     first, second = (
@@ -206,7 +224,7 @@ def upright(study: Study) -> Iterator[tuple[Picture, bool]]:
 
 
 @pytest.mark.parametrize("kind", ["slices", "volume"])
-def test_lengths_in_three_planes_of_a_cone_beam_ct_are_true_within_a_voxel(
+def test_lengths_in_three_planes_of_a_cone_beam_ct_are_true_within_a_voxel_and_saved(
     kind: str, opened: Callable[[str], Viewer], measured: dict[str, Measured]
 ) -> None:
     viewer = opened(kind)
@@ -234,6 +252,8 @@ def test_lengths_in_three_planes_of_a_cone_beam_ct_are_true_within_a_voxel(
             viewer.page.locator("[data-cy=prompt-begin-tracking-yes-btn]").click()
     shown = lengths_mm(viewer, len(truth))
     assert shown == pytest.approx([one.length_mm for one in truth], abs=1.6)
+    # The viewer rounds what it shows.
+    assert sorted(saved_mm(viewer)) == pytest.approx(sorted(shown), abs=0.06)
 
 
 def test_bone_and_soft_tissue_are_a_key_away(opened: Callable[[str], Viewer]) -> None:
