@@ -85,6 +85,7 @@ window.config = {
   ],
   defaultDataSourceName: 'archive',
   extensions: [
+    extension('dental'),
     extension('notices', {
       401: `<!--# echo var="words_viewer_401" -->`,
       403: `<!--# echo var="words_viewer_403" -->`,
