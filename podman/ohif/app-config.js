@@ -40,6 +40,16 @@ if (language !== 'en' && !localStorage.getItem('i18nextLng') && !/(^|; )i18next=
   localStorage.setItem('i18nextLng', language);
 }
 
+const words = {
+  401: `<!--# echo var="words_viewer_401" -->`,
+  403: `<!--# echo var="words_viewer_403" -->`,
+  503: `<!--# echo var="words_viewer_503" -->`,
+  no_pixels: `<!--# echo var="words_viewer_no_pixels" -->`,
+  not_decoded: `<!--# echo var="words_viewer_not_decoded" -->`,
+  not_shown: `<!--# echo var="words_viewer_not_shown" -->`,
+  nothing: `<!--# echo var="words_viewer_nothing" -->`,
+};
+
 window.config = {
   // Where an error is explained by its stack, a physician is not helped and the console has it anyway.
   showErrorDetails: 'dev',
@@ -72,15 +82,10 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: [],
+  extensions: [import('/sentences.js').then(({ sentences }) => sentences(words))],
   // The viewer shows an error's message, which is 'request failed' for all of them.
   httpErrorHandler: error => {
-    const messages = {
-      401: `<!--# echo var="words_viewer_401" -->`,
-      403: `<!--# echo var="words_viewer_403" -->`,
-      503: `<!--# echo var="words_viewer_503" -->`,
-    };
-    error.message = messages[error.status] ?? error.message;
+    error.message = words[error.status] ?? error.message;
   },
   // Not for primary diagnosis: everyone is told so, and again after a month.
   investigationalUseDialog: { days: 30, option: 'configure' },
