@@ -33,6 +33,13 @@ Object.defineProperty(HTMLMediaElement.prototype, 'src', {
   },
 });
 
+// A mode that is opened without a study would stay black: this page of the viewer's says so, and leads to the list.
+const { pathname, search } = window.location;
+const MODES = /^\/(basic|dynamic-volume|microscopy|segmentation|tmtv|usAnnotation|viewer)(\/|$)/;
+if (MODES.test(pathname) && !/[?&]studyinstanceuids=[^&]/i.test(search)) {
+  window.history.replaceState(null, '', '/notfoundstudy');
+}
+
 // nginx writes the site's language in. Chosen in the viewer, or seen before, another one stays; with English the browser's
 // own counts, as the viewer has it.
 const language = '<!--# echo var="language_tag" -->';
@@ -82,7 +89,10 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: [import('/sentences.js').then(({ sentences }) => sentences(words))],
+  extensions: [
+    import('/mends.js').then(({ mends }) => mends),
+    import('/sentences.js').then(({ sentences }) => sentences(words)),
+  ],
   // The viewer shows an error's message, which is 'request failed' for all of them.
   httpErrorHandler: error => {
     error.message = words[error.status] ?? error.message;

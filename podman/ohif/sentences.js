@@ -1,14 +1,16 @@
 // Where a viewport would stay black, a sentence that says why: an extension of the viewer, in the viewer's own format.
 
 const LOOK_EVERY_MS = 500;
+const BIG_ENDIAN = '1.2.840.10008.1.2.2';
+// It covers what may be drawn, and lets the mouse through: the next image may be well.
 const STYLE = {
-  background: 'rgb(0 0 0 / 80%)',
+  alignItems: 'center',
+  background: 'black',
   color: 'white',
-  height: 'fit-content',
+  display: 'flex',
   inset: '0',
-  margin: 'auto',
-  maxWidth: '36rem',
-  padding: '1rem 2rem',
+  justifyContent: 'center',
+  padding: '2rem',
   pointerEvents: 'none',
   position: 'absolute',
   textAlign: 'center',
@@ -17,11 +19,17 @@ const STYLE = {
 
 const write = (pane, text) => {
   let said = pane.querySelector(':scope > [data-cy=sentence]');
+  // Told at the second look: what is being loaded is gone by then.
+  const isSettled = pane.dataset.why === text;
+  pane.dataset.why = text;
   if (!text) {
     said?.remove();
     return;
   }
   if (!said) {
+    if (!isSettled) {
+      return;
+    }
     said = Object.assign(document.createElement('p'), { role: 'status' });
     said.dataset.cy = 'sentence';
     Object.assign(said.style, STYLE);
@@ -38,54 +46,53 @@ const named = sets => {
   return [...new Set(names.filter(Boolean))].join(', ');
 };
 
-// Zero for a distance between pixels stands for one that is not known (some CR): the camera would be at no distance.
-const forgetZeroSpacing = ({ metaData }) => {
-  const fix = (type, imageId) => {
-    const image = type === 'imagePlaneModule' ? metaData.get('instance', imageId) : undefined;
-    for (const keyword of ['PixelSpacing', 'ImagerPixelSpacing']) {
-      if (image?.[keyword] && ![].concat(image[keyword]).every(distance => Number(distance) > 0)) {
-        image[keyword] = undefined;
-      }
-    }
-    // What follows of it, the viewer's own provider says, which is asked next.
-    return undefined;
-  };
-  metaData.addProvider(fix, 100_000);
-};
-
 export const sentences = words => ({
   id: 'sentences',
   preRegistration({ servicesManager }) {
     const { cornerstone } = window;
     const { displaySetService, viewportGridService } = servicesManager.services;
-    const failures = new Map();
     const { IMAGE_LOADED, IMAGE_LOAD_ERROR, IMAGE_LOAD_FAILED } = cornerstone.EVENTS;
+    const failures = new Map();
     const onFailure = ({ detail: { error, imageId } }) => {
-      const status = (error?.error ?? error)?.request?.status;
+      const cause = error?.error ?? error;
+      const status = cause?.request?.status ?? /status (\d{3})/.exec(cause?.message)?.[1];
       failures.set(imageId, words[status] ?? (status ? words.no_pixels : words.not_decoded));
+    };
+    const onLoaded = ({ detail }) => {
+      const { imageId } = detail.image;
+      const { AvailableTransferSyntaxUID, BitsAllocated } = cornerstone.metaData.get('instance', imageId) ?? {};
+      failures.delete(imageId);
+      // The viewer turns the bytes of 16 bits, and of no more.
+      if (AvailableTransferSyntaxUID === BIG_ENDIAN && BitsAllocated > 16) {
+        failures.set(imageId, words.not_decoded);
+      }
     };
     cornerstone.eventTarget.addEventListener(IMAGE_LOAD_ERROR, onFailure);
     cornerstone.eventTarget.addEventListener(IMAGE_LOAD_FAILED, onFailure);
-    cornerstone.eventTarget.addEventListener(IMAGE_LOADED, ({ detail }) => failures.delete(detail.image.imageId));
-    forgetZeroSpacing(cornerstone);
+    cornerstone.eventTarget.addEventListener(IMAGE_LOADED, onLoaded);
 
-    const whyNothing = ({ displaySetInstanceUIDs = [], viewportOptions }) => {
-      const sets = displaySetInstanceUIDs.map(uid => displaySetService.getDisplaySetByUID(uid)).filter(Boolean);
+    const setsOf = ({ displaySetInstanceUIDs }) =>
+      (displaySetInstanceUIDs ?? []).map(uid => displaySetService.getDisplaySetByUID(uid)).filter(Boolean);
+    const whyNothing = (viewport, viewports) => {
+      const sets = setsOf(viewport);
       if (sets.some(({ unsupported }) => !unsupported)) {
-        const shown = cornerstone.getEnabledElementByViewportId(viewportOptions?.viewportId)?.viewport;
-        return failures.get(shown?.getCurrentImageId?.());
+        const shown = cornerstone.getEnabledElementByViewportId(viewport.viewportOptions?.viewportId)?.viewport;
+        const isEmpty = shown?.type === cornerstone.Enums.ViewportType.STACK && !shown.getImageIds().length;
+        return isEmpty ? words.not_decoded : failures.get(shown?.getCurrentImageId?.());
       }
       if (sets.length) {
         return `${words.not_shown} (${named(sets)})`;
       }
       const all = displaySetService.getActiveDisplaySets();
-      return all.length && all.every(({ unsupported }) => unsupported) ? `${words.nothing} (${named(all)})` : undefined;
+      const isBare = all.length && viewports.every(one => !setsOf(one).some(({ unsupported }) => !unsupported));
+      return isBare ? `${words.nothing} (${named(all)})` : undefined;
     };
     // The grid is drawn at times that none of its events tells.
     setInterval(() => {
-      const panes = document.querySelectorAll('[data-cy=viewport-pane]');
       const viewports = [...viewportGridService.getState().viewports.values()];
-      panes.forEach((pane, index) => write(pane, viewports[index] && whyNothing(viewports[index])));
+      document.querySelectorAll('[data-cy=viewport-pane]').forEach((pane, index) => {
+        write(pane, (viewports[index] && whyNothing(viewports[index], viewports)) ?? '');
+      });
     }, LOOK_EVERY_MS);
   },
 });

@@ -322,7 +322,7 @@ ROWS = (
     *(Row("/", everyone("read only"), verb) for verb in ("POST", "PUT", "DELETE", "OPTIONS")),
     *(Row(f"/{name}", everyone("gone")) for name in ("sw.js", "x.json", "silent-refresh.html")),
     Row("/app-config.js", everyone("script")),
-    Row("/sentences.js", everyone("script")),
+    *(Row(f"/{name}.js", everyone("script")) for name in ("mends", "sentences")),
     # The page of a clinic's inbox: its files for everyone, what it shows and takes for the clinic's own people.
     Row("/inbox/", everyone("inbox")),
     Row("/inbox/", everyone("read only"), "POST"),
