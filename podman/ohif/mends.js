@@ -69,15 +69,29 @@ const nameItems = items => {
   }
 };
 
+// A series over which the viewer's own reader ends would leave it waiting for ever: it counts as one that it cannot show.
+const goOnWithout = (displaySetService, extensionManager) => {
+  const original = displaySetService.makeDisplaySets;
+  const { unsupportedSOPClassHandler } = displaySetService;
+  displaySetService.makeDisplaySets = (instances, ...more) => {
+    nameItems(instances.flatMap(({ ContentSequence }) => ContentSequence ?? []));
+    try {
+      return original.call(displaySetService, instances, ...more);
+    } catch (error) {
+      console.error('This series cannot be read:', error);
+      const sets = extensionManager.getModuleEntry(unsupportedSOPClassHandler).getDisplaySetsFromSeries(instances);
+      displaySetService.addDisplaySets(...sets);
+      return sets;
+    }
+  };
+};
+
 export const mends = {
   id: 'mends',
-  preRegistration({ servicesManager }) {
-    const { displaySetService } = servicesManager.services;
+  preRegistration({ extensionManager, servicesManager }) {
     giveModalitiesAValue();
     fetchWaveforms();
     forgetZeros(window.cornerstone);
-    displaySetService.subscribe(displaySetService.EVENTS.DISPLAY_SETS_ADDED, ({ displaySetsAdded }) =>
-      displaySetsAdded.forEach(({ instance }) => nameItems(instance?.ContentSequence)),
-    );
+    goOnWithout(servicesManager.services.displaySetService, extensionManager);
   },
 };

