@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,8 +119,9 @@ def go(viewer: Viewer, address: str) -> None:
     viewer.page.evaluate(GO, address)
 
 
-def shown(viewer: Viewer, study: str, timeout_s: float = 20) -> str:
+def shown(viewer: Viewer, study: str, *, timeout_s: float = 20, attempts: int = 3) -> str:
     """Open a study and return what is shown: image, document, text, black, or a sentence's words."""
+    viewer.watch.complaints.clear()
     go(viewer, "/")
     viewer.await_element(viewer.page.locator("tr input").first)
     go(viewer, f"/viewer?StudyInstanceUIDs={study}")
@@ -127,12 +129,14 @@ def shown(viewer: Viewer, study: str, timeout_s: float = 20) -> str:
 
     def settled() -> bool:
         previous, last[0] = last[0], look(viewer)
-        return last[0] not in (BLACK, "") and previous == last[0]
+        return last[0] != BLACK and previous == last[0]
 
-    try:
+    with suppress(AssertionError):
         wait_until(settled, timeout_s, "something is shown")
-    except AssertionError:
-        return last[0] or BLACK
+    # As in Viewer.await_element: a container started meanwhile.
+    if viewer.watch.lost_network() and attempts > 1:
+        viewer.open()
+        return shown(viewer, study, timeout_s=timeout_s, attempts=attempts - 1)
     return last[0]
 
 

@@ -22,6 +22,7 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    RTStructureSetStorage,
     VideoPhotographicImageStorage,
 )
 
@@ -317,3 +318,54 @@ def video(mp4: bytes, identity: Identity, *, rows: int, columns: int, frames: in
     ds.PixelData = encapsulate([mp4 + bytes(len(mp4) % 2)])
     ds["PixelData"].VR = "OB"
     return Study(identity, {"XC.dcm": _file(ds, MPEG4HP41)}, np.empty(0))
+
+
+def structures(study: Study, half_mm: float) -> dict[str, bytes]:
+    """Draw a square of twice `half_mm` around the middle of each slice of a CT (RT Structure Set, PS3.3 A.19)."""
+    who, (slices, rows, columns) = study.identity, study.pictures.shape
+    images = [
+        _item(ReferencedSOPClassUID=CTImageStorage, ReferencedSOPInstanceUID=who.uid("instance", n))
+        for n in range(slices)
+    ]
+    x, y = columns * PIXEL_MM / 2, rows * PIXEL_MM / 2
+    corners = ((-half_mm, -half_mm), (half_mm, -half_mm), (half_mm, half_mm), (-half_mm, half_mm))
+    contours = [
+        _item(
+            ContourData=[
+                f"{value:.3f}" for a, b in corners for value in (x + a, y + b, index * PIXEL_MM)
+            ],
+            ContourGeometricType="CLOSED_PLANAR",
+            ContourImageSequence=[image],
+            NumberOfContourPoints=len(corners),
+        )
+        for index, image in enumerate(images)
+    ]
+    ds = _object(RTStructureSetStorage, "RTSTRUCT", who, slices)
+    _set(ds, SeriesInstanceUID=who.uid("structures"), SeriesNumber=2, StructureSetLabel="Plan")
+    _set(ds, StructureSetDate="20260102", StructureSetTime="030405")
+    series = _item(ContourImageSequence=images, SeriesInstanceUID=who.uid("series"))
+    reference = _item(
+        RTReferencedSeriesSequence=[series],
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
+        ReferencedSOPInstanceUID=who.uid("study"),
+    )
+    frame = {"FrameOfReferenceUID": who.uid("frame")}
+    _set(
+        ds,
+        ROIContourSequence=[
+            _item(ContourSequence=contours, ROIDisplayColor=[255, 0, 0], ReferencedROINumber=1)
+        ],
+        RTROIObservationsSequence=[
+            _item(ObservationNumber=1, RTROIInterpretedType="", ReferencedROINumber=1)
+        ],
+        ReferencedFrameOfReferenceSequence=[_item(RTReferencedStudySequence=[reference], **frame)],
+        StructureSetROISequence=[
+            _item(
+                ROIGenerationAlgorithm="MANUAL",
+                ROIName="Jaw",
+                ROINumber=1,
+                ReferencedFrameOfReferenceUID=who.uid("frame"),
+            )
+        ],
+    )
+    return {"RS.dcm": _file(ds)}
