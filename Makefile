@@ -13,7 +13,7 @@ export F REASON
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures guide soak test-power fuzz bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures guide soak test-power fuzz reading-table bench bench-access bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -212,6 +212,10 @@ test-alerts: ## six misfortunes told of by mail and webhook, as long as their al
 fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests
 	@EXAMPLES=$(or $(EXAMPLES),100000) $(PYTEST) -p no:logging tests/unit/importer/test_fuzz.py
+
+reading-table: ## open the objects of four public packages and write what is shown into docs/reading.md: make reading-table [EACH=4]
+	@podman/setup.sh --tests
+	@READING_TABLE=$(or $(EACH),1000) $(PYTEST) -s tests/e2e/test_objects.py
 
 bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="slices tiny"] [PEERS="importer floor"] [SCALE=0.1]
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench --env-file '$(or $(BENCH_ENV),bench/stack.env)' \

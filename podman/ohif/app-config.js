@@ -33,6 +33,13 @@ Object.defineProperty(HTMLMediaElement.prototype, 'src', {
   },
 });
 
+// A mode that is opened without a study would stay black: this page of the viewer's says so, and leads to the list.
+const { pathname, search } = window.location;
+const MODES = /^\/(basic|dynamic-volume|microscopy|segmentation|tmtv|usAnnotation|viewer)(\/|$)/;
+if (MODES.test(pathname) && !/[?&]studyinstanceuids=[^&]/i.test(search)) {
+  window.history.replaceState(null, '', '/notfoundstudy');
+}
+
 // nginx writes the site's language in. Chosen in the viewer, or seen before, another one stays; with English the browser's
 // own counts, as the viewer has it.
 const language = '<!--# echo var="language_tag" -->';
@@ -40,8 +47,28 @@ if (language !== 'en' && !localStorage.getItem('i18nextLng') && !/(^|; )i18next=
   localStorage.setItem('i18nextLng', language);
 }
 
+// What is told to people, in the site's language.
+const words = {
+  401: `<!--# echo var="words_viewer_401" -->`,
+  403: `<!--# echo var="words_viewer_403" -->`,
+  404: `<!--# echo var="words_404" -->`,
+  429: `<!--# echo var="words_429" -->`,
+  503: `<!--# echo var="words_viewer_503" -->`,
+  close: `<!--# echo var="words_viewer_close" -->`,
+  log_in: `<!--# echo var="words_viewer_log_in" -->`,
+  log_out: `<!--# echo var="words_viewer_log_out" -->`,
+  no_clinic: `<!--# echo var="words_viewer_no_clinic" -->`,
+  no_pixels: `<!--# echo var="words_viewer_no_pixels" -->`,
+  not_decoded: `<!--# echo var="words_viewer_not_decoded" -->`,
+  not_shown: `<!--# echo var="words_viewer_not_shown" -->`,
+  nothing: `<!--# echo var="words_viewer_nothing" -->`,
+  study_list: `<!--# echo var="words_study_list" -->`,
+  try_again: `<!--# echo var="words_viewer_try_again" -->`,
+  unreachable: `<!--# echo var="words_viewer_unreachable" -->`,
+};
+
 // Of ours, each a file of its own. The viewer waits for its extensions and would not start if one could not be had.
-const extension = (name, words) =>
+const extension = name =>
   import(`/${name}.js`)
     .then(made => made.default(words))
     .catch(error => {
@@ -84,23 +111,7 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: [
-    extension('dental'),
-    extension('notices', {
-      401: `<!--# echo var="words_viewer_401" -->`,
-      403: `<!--# echo var="words_viewer_403" -->`,
-      404: `<!--# echo var="words_404" -->`,
-      429: `<!--# echo var="words_429" -->`,
-      503: `<!--# echo var="words_viewer_503" -->`,
-      close: `<!--# echo var="words_viewer_close" -->`,
-      list: `<!--# echo var="words_study_list" -->`,
-      logIn: `<!--# echo var="words_viewer_log_in" -->`,
-      logOut: `<!--# echo var="words_viewer_log_out" -->`,
-      noClinic: `<!--# echo var="words_viewer_no_clinic" -->`,
-      tryAgain: `<!--# echo var="words_viewer_try_again" -->`,
-      unreachable: `<!--# echo var="words_viewer_unreachable" -->`,
-    }),
-  ],
+  extensions: ['mends', 'notices', 'sentences', 'dental'].map(extension),
   // Not for primary diagnosis: everyone is told so, and again after a month.
   investigationalUseDialog: { days: 30, option: 'configure' },
   maxNumRequests: { interaction: 100, prefetch: 25, thumbnail: 5 },

@@ -11,18 +11,18 @@ const UNREACHABLE_DELAY_MS = 1000;
 
 // For each status of an answer (0: there was none) and state of an account its sentence and the ways on.
 const waysOn = words => {
-  const again = { href: '', label: words.tryAgain };
+  const again = { href: '', label: words.try_again };
   const close = { label: words.close };
-  const logOut = { href: `/logout?redirect_uri=${window.location.origin}/`, label: words.logOut };
+  const logOut = { href: `/logout?redirect_uri=${window.location.origin}/`, label: words.log_out };
   return {
     0: [words.unreachable, again, close],
-    401: [words[401], { href: '', label: words.logIn }],
+    401: [words[401], { href: '', label: words.log_in }],
     403: [words[403], logOut],
-    404: [words[404], { href: '/', label: words.list }],
+    404: [words[404], { href: '/', label: words.study_list }],
     429: [words[429], again, close],
     503: [words[503], again, close],
     504: [words[503], again, close],
-    noClinic: [words.noClinic, logOut],
+    noClinic: [words.no_clinic, logOut],
   };
 };
 

@@ -205,8 +205,8 @@ def test_the_page_says_what_the_language_has_and_nothing_else() -> None:
 def test_the_viewer_takes_its_language_from_the_setting() -> None:
     said = (PODMAN_DIR / "ohif" / "app-config.js").read_text()
     assert """'<!--# echo var="language_tag" -->'""" in said
-    for status in (401, 403, 503):
-        assert f'{status}: `<!--# echo var="words_viewer_{status}" -->`' in said
+    for name in (401, 403, 503, "no_pixels", "not_decoded", "not_shown", "nothing"):
+        assert f'{name}: `<!--# echo var="words_viewer_{name}" -->`' in said
 
 
 def test_alertmanagers_templates_are_whole(tmp_path: Path) -> None:

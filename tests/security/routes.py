@@ -321,7 +321,10 @@ ROWS = (
     *(Row(path, everyone("slash")) for path in ("/dicom-web", "/orthanc", "/inbox/api")),
     *(Row("/", everyone("read only"), verb) for verb in ("POST", "PUT", "DELETE", "OPTIONS")),
     *(Row(f"/{name}", everyone("gone")) for name in ("sw.js", "x.json", "silent-refresh.html")),
-    *(Row(f"/{name}.js", everyone("script")) for name in ("app-config", "dental", "notices")),
+    *(
+        Row(f"/{name}.js", everyone("script"))
+        for name in ("app-config", "dental", "mends", "notices", "sentences")
+    ),
     # The page of a clinic's inbox: its files for everyone, what it shows and takes for the clinic's own people.
     Row("/inbox/", everyone("inbox")),
     Row("/inbox/", everyone("read only"), "POST"),

@@ -11,6 +11,7 @@ from harness.phantom.blocks import (
 )
 from harness.phantom.building import Identity, Picture, Study
 from harness.phantom.media import document, video
+from harness.phantom.structures import structures
 
 __all__ = [
     "KINDS",
@@ -24,5 +25,6 @@ __all__ = [
     "panoramic",
     "pattern",
     "patterns",
+    "structures",
     "video",
 ]
