@@ -1,0 +1,89 @@
+"""What an opening took, from what the network and the painted pages say of it; all times are the browser's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.reading.archive import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer that came to its last byte; times are milliseconds since 1970."""
+
+    url: str
+    began_ms: float
+    ended_ms: float
+    is_page: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of its address."""
+        return urlsplit(self.url).path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What seen.js noted: when something was asked, the list was there, each pane was drawn, one changed last; 0 is never."""
+
+    asked_ms: float = 0
+    list_ms: float = 0
+    drawn_ms: tuple[float, ...] = ()
+    changed_ms: float = 0
+
+    def panes(self) -> int:
+        """Count the panes that show a picture."""
+        return sum(drawn > 0 for drawn in self.drawn_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a study took from when it was asked for, in seconds: to the first picture, to its last frame, its metadata."""
+
+    first_image_s: float
+    frames_s: float
+    metadata_s: float
+
+
+def entered_ms(fetched: Iterable[Fetched]) -> float:
+    """Return when the viewer was last asked for by its address; raises ValueError.
+
+    Who logs in comes back to `/callback`: what Keycloak's own pages and the person took lies before that.
+    """
+    pages = [f.began_ms for f in fetched if f.is_page and not f.path.startswith("/auth/")]
+    if not pages:
+        raise ValueError("the viewer's page was never fetched")
+    return max(pages)
+
+
+def frames(fetched: Iterable[Fetched], study: Study) -> dict[str, float]:
+    """Return the frames of a study that came, by their path, and when each came last."""
+    above = f"{study.series_path}/instances/"
+    found: dict[str, float] = {}
+    for one in fetched:
+        if one.path.startswith(above) and "/frames/" in one.path:
+            found[one.path] = max(one.ended_ms, found.get(one.path, 0.0))
+    return found
+
+
+def metadata_s(fetched: Iterable[Fetched], study: Study) -> float:
+    """Return how long a series' metadata took, from the request to its last byte; raises ValueError."""
+    path = f"{study.series_path}/metadata"
+    took = [one.ended_ms - one.began_ms for one in fetched if one.path == path]
+    if not took:
+        raise ValueError(f"{path} was never fetched")
+    return max(took) / 1e3
+
+
+def opening(asked_ms: float, seen: Seen, fetched: Sequence[Fetched], study: Study) -> Opening:
+    """Tell what an opening took that is over."""
+    first_ms = min(drawn for drawn in seen.drawn_ms if drawn > 0)
+    last_ms = max(frames(fetched, study).values())
+    return Opening(
+        (first_ms - asked_ms) / 1e3, (last_ms - asked_ms) / 1e3, metadata_s(fetched, study)
+    )

@@ -1,0 +1,52 @@
+// What a person sees of the viewer, and since when, in milliseconds since 1970: noted before each picture that the browser
+// paints, whatever the program beneath does. It is given to the page before its own scripts.
+(() => {
+  const SIDE = 24; // A viewport is looked at as small as this.
+  const SPREAD = 12; // Of 255: what differs by less is a blank one.
+  const SAMPLE_MS = 50;
+  const now = () => performance.timeOrigin + performance.now();
+  const small = document.createElement('canvas');
+  small.width = small.height = SIDE;
+  const pen = small.getContext('2d', { willReadFrequently: true });
+  let pictures = [];
+  let sampled = 0;
+
+  // From here on it is another study that is waited for.
+  window.benchBegin = () => {
+    pictures = [];
+    window.benchSeen = { asked: now(), changed: 0, drawn: [], list: 0 };
+  };
+  window.benchBegin();
+  document.addEventListener('dblclick', window.benchBegin, true);
+
+  const lookAt = (canvas, pane) => {
+    pen.clearRect(0, 0, SIDE, SIDE);
+    pen.drawImage(canvas, 0, 0, SIDE, SIDE);
+    const greys = pen.getImageData(0, 0, SIDE, SIDE).data.filter((_, at) => at % 4 === 0);
+    if (Math.max(...greys) - Math.min(...greys) < SPREAD) {
+      return;
+    }
+    const picture = greys.join();
+    const seen = window.benchSeen;
+    seen.drawn[pane] ??= now();
+    if (picture !== pictures[pane]) {
+      pictures[pane] = picture;
+      seen.changed = now();
+    }
+  };
+  const look = () => {
+    requestAnimationFrame(look);
+    const seen = window.benchSeen;
+    // A row that names one of the bench's patients: while the list is fetched, and where it is empty, none does.
+    if (!seen.list && [...document.querySelectorAll('tbody tr')].some(row => row.textContent.includes('BENCH-'))) {
+      seen.list = now();
+    }
+    if (now() - sampled >= SAMPLE_MS) {
+      sampled = now();
+      document
+        .querySelectorAll('[data-cy="viewport-pane"] canvas.cornerstone-canvas')
+        .forEach((canvas, pane) => canvas.width && canvas.height && lookAt(canvas, pane));
+    }
+  };
+  requestAnimationFrame(look);
+})();

@@ -1,0 +1,169 @@
+"""A person's browser on one of the doors: what they do, and how it is known that the viewer has done its part.
+
+The list is drawn when a row of it names one of the bench's patients, a picture when a viewport is no longer of one
+grey: seen.js looks before each painting. Frames and metadata have come when the network says so; Chromium gives the
+times. Every browser is new, and keeps what it fetched in memory alone: what a person's own would have compiled and kept
+from yesterday is compiled again.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from harness.browser import Watch, chromium
+from harness.viewer import Viewer
+from playwright.sync_api import Error as PageError
+from stack.shell import CommandError
+
+from bench.reading.moments import Fetched, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page, Request, Response
+    from stack.settings import Settings
+
+    from bench.reading.doors import Door
+
+SEEN = Path(__file__).with_name("seen.js")
+POLL_MS = 50
+TIMEOUT_S = 300
+# Without these there is nothing to measure.
+_NEEDED = re.compile(r"^/dicom-web/(studies|.*/metadata|.*/frames/\d+)$")
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who logs in."""
+
+    name: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a page fetched, what it still waits for, and what was refused to it."""
+
+    fetched: list[Fetched] = field(default_factory=list)
+    waiting: set[Request] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
+
+    def on(self, page: Page) -> None:
+        """Begin to listen to a page; by lambdas, since Playwright marks the objects of methods."""
+        page.on("request", lambda request: self.waiting.add(request))  # noqa: PLW0108 - see above
+        page.on("requestfinished", lambda request: self._finished(request))  # noqa: PLW0108
+        page.on("requestfailed", lambda request: self.waiting.discard(request))  # noqa: PLW0108
+        page.on("response", lambda response: self._answered(response))  # noqa: PLW0108
+
+    def _finished(self, request: Request) -> None:
+        self.waiting.discard(request)
+        timing, is_page = request.timing, request.resource_type == "document"
+        began_ms = timing["startTime"]
+        ended_ms = began_ms + max(0.0, timing["responseEnd"])
+        self.fetched.append(Fetched(request.url, began_ms, ended_ms, is_page))
+
+    def _answered(self, response: Response) -> None:
+        path = urlsplit(response.url).path
+        if _NEEDED.search(path) and not response.ok:
+            self.refused.append(f"{response.status} {path}")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window on a door, of a person who is asked to log in there or of nobody."""
+
+    door: Door
+    viewer: Viewer
+    network: Network
+    person: Person
+
+    @property
+    def page(self) -> Page:
+        """The page in it."""
+        return self.viewer.page
+
+    def enter(self, path: str) -> None:
+        """Go to an address as somebody who is not logged in yet."""
+        self.viewer.open(path)
+        if self.door.asks_login:
+            self.viewer.log_in(self.person.name, self.person.password)
+
+    def seen(self) -> Seen:
+        """Return what can be seen by now."""
+        try:
+            found = self.page.evaluate("() => window.benchSeen")
+        except PageError:
+            return Seen()  # The page is just being left for another.
+        if not found:
+            return Seen()
+        drawn = tuple(one or 0.0 for one in found["drawn"])
+        return Seen(found["asked"], found["list"], drawn, found["changed"])
+
+    def wait(self, what: str, condition: Callable[[], _Found]) -> _Found:
+        """Return the first true value of a condition; raises CommandError after a while, or when frames are refused."""
+        deadline_s = monotonic() + TIMEOUT_S
+        while not (found := condition()):
+            if self.network.refused:
+                raise CommandError(f"{self.door.title}, {what}: {self.network.refused[0]}")
+            if monotonic() > deadline_s:
+                raise CommandError(f"{self.door.title}: not within {TIMEOUT_S} s: {what}")
+            self.page.wait_for_timeout(POLL_MS)
+        return found
+
+    def wait_list(self) -> Seen:
+        """Wait until the study list is drawn."""
+        self.wait("the list is drawn", lambda: self.seen().list_ms)
+        return self.seen()
+
+    def go(self, path: str) -> None:
+        """Go to an address as the browser's own back and forward do: the viewer stays loaded."""
+        self.network.fetched.clear()
+        self.page.evaluate(
+            "path => { window.benchBegin(); history.pushState({}, '', path);"
+            " window.dispatchEvent(new PopStateEvent('popstate')); }",
+            path,
+        )
+
+    def open_row(self, patient: str) -> float:
+        """Open the one study of a patient from the list, which must show it; returns when, in milliseconds since 1970."""
+        row = self.page.locator("tbody tr", has_text=patient)
+        self.viewer.await_element(row)
+        self.viewer.confirm_notice()
+        self.network.fetched.clear()
+        row.dblclick()
+        self.page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
+        return self.seen().asked_ms
+
+
+@contextmanager
+def browser(settings: Settings) -> Iterator[Browser]:
+    """Run a new browser that trusts the stack."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-reading-") as home,
+        chromium(Path(home, "home"), settings.data_dir / "tls" / "ca.crt") as running,
+    ):
+        yield running
+
+
+def window(running: Browser, settings: Settings, door: Door, person: Person) -> Window:
+    """Open a window that has no cookies and has fetched nothing."""
+    context = running.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(path=SEEN)
+    return another_tab(context.new_page(), settings, door, person)
+
+
+def another_tab(page: Page, settings: Settings, door: Door, person: Person) -> Window:
+    """Take a page of a window for what a person does."""
+    network = Network()
+    network.on(page)
+    return Window(
+        door, Viewer(door.url(settings), page, Watch(), settings.data_dir), network, person
+    )
