@@ -1,1 +1,1 @@
-"""`make bench-reading`: reading studies in a browser, through TLS and access control, beside the same viewer on less."""
+"""`make bench-reading`: studies read in a browser, through TLS and access control, beside the same viewer on less."""

@@ -29,7 +29,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What seen.js noted: when something was asked, the list was there, each pane was drawn, one changed last; 0 is never."""
+    """When seen.js saw that something was asked, the list there, each pane drawn, one changed last; 0 is never."""
 
     asked_ms: float = 0
     list_ms: float = 0
@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a study took from when it was asked for, in seconds: to the first picture, to its last frame, its metadata."""
+    """Seconds that a study took from when it was asked for to its first picture and its last frame; its metadata's."""
 
     first_image_s: float
     frames_s: float
@@ -51,14 +51,16 @@ class Opening:
 
 
 def entered_ms(fetched: Iterable[Fetched]) -> float:
-    """Return when the viewer was last asked for by its address; raises ValueError.
+    """Return when the viewer was asked for by its address; raises ValueError.
 
-    Who logs in comes back to `/callback`: what Keycloak's own pages and the person took lies before that.
+    Who has to log in comes back to it, at `/callback`: what Keycloak's own pages and the person took lies before that.
     """
-    pages = [f.began_ms for f in fetched if f.is_page and not f.path.startswith("/auth/")]
-    if not pages:
+    pages = sorted((f for f in fetched if f.is_page), key=lambda page: page.began_ms)
+    logins = [number for number, page in enumerate(pages) if page.path.startswith("/auth/")]
+    viewers = pages[logins[-1] + 1 :] if logins else pages
+    if not viewers:
         raise ValueError("the viewer's page was never fetched")
-    return max(pages)
+    return viewers[0].began_ms
 
 
 def frames(fetched: Iterable[Fetched], study: Study) -> dict[str, float]:

@@ -15,7 +15,7 @@ INTERVAL_S = 0.5
 
 
 def parse_stat(text: str) -> tuple[int, str, int]:
-    """Return number, name and parent of a process from its `stat` (proc_pid_stat(5)): a name may have anything in it."""
+    """Return number, name and parent of a process from its `stat`; a name may have anything in it."""
     number, _, rest = text.partition(" (")
     name, _, fields = rest.rpartition(") ")
     return int(number), name, int(fields.split()[1])

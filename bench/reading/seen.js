@@ -37,8 +37,8 @@
   const look = () => {
     requestAnimationFrame(look);
     const seen = window.benchSeen;
-    // A row that names one of the bench's patients: while the list is fetched, and where it is empty, none does.
-    if (!seen.list && [...document.querySelectorAll('tbody tr')].some(row => row.textContent.includes('BENCH-'))) {
+    // A row that names the bench's patient: while the list is fetched, and where it is empty, none does.
+    if (!seen.list && [...document.querySelectorAll('tbody tr')].some(row => row.textContent.includes('Bench'))) {
       seen.list = now();
     }
     if (now() - sampled >= SAMPLE_MS) {

@@ -49,7 +49,7 @@ def both(scene: Scene, door: Door, turn: int) -> dict[str, Opening]:
             opened.wait("a page of the viewer", lambda: opened.seen().panes())
             cold = finished(opened, study, entered_ms(opened.network.fetched))
             opened.viewer.open(f"/?mrn={study.patient}")
-            warm = finished(opened, study, opened.open_row(study.patient))
+            warm = finished(opened, study, opened.open_row())
     finally:
         if door.asks_archive:
             remove(scene.bench, study)
@@ -98,7 +98,9 @@ def report(found: Found, slices: int, rounds: int) -> str:
     metadata = {WARM: sizes.METADATA_WARM_S, COLD: sizes.METADATA_COLD_S}
     return "\n".join(
         [
-            table(f"First image {what}", figures("first_image_s", {WARM: sizes.FIRST_IMAGE_S}, DOORS)),
+            table(
+                f"First image {what}", figures("first_image_s", {WARM: sizes.FIRST_IMAGE_S}, DOORS)
+            ),
             table(f"All frames {what}", [*figures("frames_s", {}, DOORS), *shares]),
             table(f"Metadata {what}", figures("metadata_s", metadata, DOORS)),
         ]

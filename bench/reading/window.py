@@ -1,6 +1,6 @@
 """A person's browser on one of the doors: what they do, and how it is known that the viewer has done its part.
 
-The list is drawn when a row of it names one of the bench's patients, a picture when a viewport is no longer of one
+The list is drawn when a row of it names the bench's patient, a picture when a viewport is no longer of one
 grey: seen.js looks before each painting. Frames and metadata have come when the network says so; Chromium gives the
 times. Every browser is new, and keeps what it fetched in memory alone: what a person's own would have compiled and kept
 from yesterday is compiled again.
@@ -132,9 +132,10 @@ class Window:
             path,
         )
 
-    def open_row(self, patient: str) -> float:
-        """Open the one study of a patient from the list, which must show it; returns when, in milliseconds since 1970."""
-        row = self.page.locator("tbody tr", has_text=patient)
+    def open_row(self) -> float:
+        """Open a study by its row, in a list that has it alone; returns when, in milliseconds since 1970."""
+        # The list has no room for more than the patient's name, which all of the bench's have.
+        row = self.page.locator("tbody tr", has_text="Bench")
         self.viewer.await_element(row)
         self.viewer.confirm_notice()
         self.network.fetched.clear()
