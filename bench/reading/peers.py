@@ -19,7 +19,8 @@ from bench.reading import static
 from bench.reading.doors import APP_CONFIG, BARE, STATIC, without_login
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bench.measure import Bench
     from bench.reading.archive import Study
@@ -30,14 +31,30 @@ LISTENS = {BARE: 8443, STATIC: 8444}
 ANSWERS_WITHIN_S = 60
 
 
+def lay_out(folder: Path, ask: Callable[[str, str], bytes | None], study: Study) -> None:
+    """Write what the peers serve: the viewer's settings, and a study of the archive as static files."""
+    (folder / "viewer").mkdir(parents=True)
+    (folder / "viewer" / "app-config.js").write_text(without_login(APP_CONFIG.read_text()))
+    static.write(ask, study, folder / "static")
+
+
+def volumes(folder: Path, tls: Path) -> list[str]:
+    """Return podman's options for what was laid out and for the folder of nginx's certificate."""
+    mounted = {
+        CONFIG: "/etc/nginx/nginx.conf",
+        folder / "static": "/srv/static",
+        folder / "viewer": "/etc/nginx/peer",
+        tls: "/etc/nginx/tls",
+    }
+    return [f"--volume={host}:{place}:ro" for host, place in mounted.items()]
+
+
 @contextmanager
 def peers(bench: Bench, study: Study) -> Iterator[None]:
     """Hold the peers running, with a study that the archive has as static files too."""
     settings = bench.settings
-    folder = bench.folder / "peer"
-    folder.mkdir()
-    (folder / "app-config.js").write_text(without_login(APP_CONFIG.read_text()))
-    static.write(bench, study, bench.folder / "static")
+    folder = bench.folder / "peers"
+    lay_out(folder, bench.ask, study)
     name = settings.container("bench-peers")
     podman("rm", "-f", "-i", "-t", "0", name)
     address = settings.values["PUBLISH_ADDRESS"]
@@ -46,12 +63,6 @@ def peers(bench: Bench, study: Study) -> Iterator[None]:
         for door, port in LISTENS.items()
         for word in ("-p", f"{address}:{door.port(settings)}:{port}")
     ]
-    mounted = {
-        CONFIG: "/etc/nginx/nginx.conf",
-        folder: "/etc/nginx/peer",
-        certificate.served(settings).parent: "/etc/nginx/tls",
-        bench.folder / "static": "/srv/static",
-    }
     try:
         podman(
             *("run", "-d", "--name", name, "--read-only", "--tmpfs", "/tmp", "--no-healthcheck"),  # noqa: S108 - in the container
@@ -60,7 +71,7 @@ def peers(bench: Bench, study: Study) -> Iterator[None]:
             *("--add-host", f"orthanc:{settings.prefix('BACKEND')}.13"),
             *("--cap-drop", "all", "--security-opt", "no-new-privileges"),
             *published,
-            *(word for host, place in mounted.items() for word in ("-v", f"{host}:{place}:ro")),
+            *volumes(folder, certificate.served(settings).parent),
             image_in_use(settings, "nginx")["nginx"],
         )
         tls = ssl.create_default_context(cafile=settings.data_dir / "tls" / "ca.crt")

@@ -15,6 +15,7 @@ from bench.login import add_person, token
 from bench.measure import analyze
 from bench.reading.archive import CLINIC, Study, database_bytes, store_ct, store_many
 from bench.reading.window import Person
+from bench.sets import orthanc_study
 
 if TYPE_CHECKING:
     from bench.measure import Bench
@@ -64,14 +65,14 @@ def set_up(bench: Bench, sizes: Sizes) -> Scene:
         )
     empty = database_bytes(bench)
     tell(f"storing {sizes.studies} studies of one image")
-    last = store_many(bench, sizes.studies)
+    store_many(bench, sizes.studies)
     listed = database_bytes(bench)
     tell(f"storing {len(names)} CTs of {sizes.slices} slices")
     studies = tuple(store_ct(bench, sizes.slices) for _ in names)
     analyze(bench)
     filled = database_bytes(bench)
     tell("waiting until the archive rests")
-    wait_settled(bench, last)
+    wait_settled(bench, orthanc_study(studies[-1].stamp, 0))
     return Scene(
         bench,
         sizes,

@@ -10,9 +10,9 @@ from stack.shell import CommandError
 from bench.sets import BLOCK, FRAME_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from bench.measure import Bench
     from bench.reading.archive import Study
 
 # As peer.conf says it.
@@ -25,8 +25,8 @@ def frame(pixels: bytes) -> bytes:
     return f"--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + pixels + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def write(bench: Bench, study: Study, top: Path) -> None:
-    """Write a study that the archive holds below a folder; raises CommandError.
+def write(ask: Callable[[str, str], bytes | None], study: Study, top: Path) -> None:
+    """Write a study that the archive holds, as it answers `ask`, below a folder; raises CommandError.
 
     Lists and metadata are the archive's own answers, also packed; a frame is the pixels that it was sent.
     """
@@ -43,7 +43,7 @@ def write(bench: Bench, study: Study, top: Path) -> None:
         (instances / uid / "frames").mkdir(parents=True)
         (instances / uid / "frames" / "1").write_bytes(frame(BLOCK[:FRAME_BYTES]))
     for path, address in asked.items():
-        answer = bench.ask("GET", address)
+        answer = ask("GET", address)
         if answer is None:
             raise CommandError(f"the archive has no {address}")
         path.write_bytes(answer)
