@@ -23,11 +23,14 @@ Found = dict[tuple[Door, str], list[Opening]]
 def finished(opened: Window, study: Study, asked_ms: float) -> Opening:
     """Wait until a study is whole, every frame of it fetched and one drawn; returns what that took."""
 
-    def is_over() -> bool:
-        came = frames(opened.network.fetched, study)
-        return len(came) == study.slices and opened.seen().panes() > 0
+    def came() -> int:
+        return len(frames(opened.network.fetched, study))
 
-    opened.wait(f"{study.slices} frames are there and one is drawn", is_over)
+    opened.wait(
+        f"{study.slices} frames are there and one is drawn",
+        lambda: came() == study.slices and opened.seen().panes() > 0,
+        lambda: f"{came()} frames, {opened.seen()}",
+    )
     return opening(asked_ms, opened.seen(), opened.network.fetched, study)
 
 

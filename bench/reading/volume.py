@@ -51,7 +51,11 @@ def open_planes(opened: Window, study: Study, found: Planes) -> None:
     Whole is a volume when nothing is waited for from the archive any more and no plane has changed for a while.
     """
     opened.go(f"/viewer?StudyInstanceUIDs={study.uid}&hangingProtocolId=mpr")
-    opened.wait("three planes are drawn", lambda: opened.seen().panes() >= PLANES)
+    opened.wait(
+        "three planes are drawn",
+        lambda: opened.seen().panes() >= PLANES,
+        lambda: str(opened.seen()),
+    )
 
     def is_still() -> bool:
         pending = [r for r in opened.network.waiting if "/dicom-web/" in r.url]
@@ -59,7 +63,9 @@ def open_planes(opened: Window, study: Study, found: Planes) -> None:
         last_ms = max([opened.seen().changed_ms, *(f.ended_ms for f in opened.network.fetched)])
         return not pending and now_ms - last_ms > STILL_MS
 
-    opened.wait("the volume is whole", is_still)
+    opened.wait(
+        "the volume is whole", is_still, lambda: f"{opened.seen()}, {opened.network.waiting}"
+    )
     seen = opened.seen()
     found.drawn_s.append((max(seen.drawn_ms[:PLANES]) - seen.asked_ms) / 1e3)
     found.whole_s.append((seen.changed_ms - seen.asked_ms) / 1e3)

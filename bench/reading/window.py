@@ -8,26 +8,25 @@ from yesterday is compiled again.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from harness.browser import Watch, chromium
 from harness.viewer import Viewer
 from playwright.sync_api import Error as PageError
 from stack.shell import CommandError
 
-from bench.reading.moments import Fetched, Seen
+from bench.reading.moments import Seen
+from bench.reading.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page, Request, Response
+    from playwright.sync_api import Browser, Page
     from stack.settings import Settings
 
     from bench.reading.doors import Door
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 SEEN = Path(__file__).with_name("seen.js")
 POLL_MS = 50
 TIMEOUT_S = 300
-# Without these there is nothing to measure.
-_NEEDED = re.compile(r"^/dicom-web/(studies|.*/metadata|.*/frames/\d+)$")
 _Found = TypeVar("_Found")
 
 
@@ -46,34 +43,6 @@ class Person:
 
     name: str
     password: str
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What a page fetched, what it still waits for, and what was refused to it."""
-
-    fetched: list[Fetched] = field(default_factory=list)
-    waiting: set[Request] = field(default_factory=set)
-    refused: list[str] = field(default_factory=list)
-
-    def on(self, page: Page) -> None:
-        """Begin to listen to a page; by lambdas, since Playwright marks the objects of methods."""
-        page.on("request", lambda request: self.waiting.add(request))  # noqa: PLW0108 - see above
-        page.on("requestfinished", lambda request: self._finished(request))  # noqa: PLW0108
-        page.on("requestfailed", lambda request: self.waiting.discard(request))  # noqa: PLW0108
-        page.on("response", lambda response: self._answered(response))  # noqa: PLW0108
-
-    def _finished(self, request: Request) -> None:
-        self.waiting.discard(request)
-        timing, is_page = request.timing, request.resource_type == "document"
-        began_ms = timing["startTime"]
-        ended_ms = began_ms + max(0.0, timing["responseEnd"])
-        self.fetched.append(Fetched(request.url, began_ms, ended_ms, is_page))
-
-    def _answered(self, response: Response) -> None:
-        path = urlsplit(response.url).path
-        if _NEEDED.search(path) and not response.ok:
-            self.refused.append(f"{response.status} {path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +76,20 @@ class Window:
         drawn = tuple(one or 0.0 for one in found["drawn"])
         return Seen(found["asked"], found["list"], drawn, found["changed"])
 
-    def wait(self, what: str, condition: Callable[[], _Found]) -> _Found:
-        """Return the first true value of a condition; raises CommandError after a while, or when frames are refused."""
+    def wait(
+        self, what: str, condition: Callable[[], _Found], evidence: Callable[[], str] = str
+    ) -> _Found:
+        """Return the first true value of a condition.
+
+        Raises CommandError with the evidence after a while, and at once when something is refused.
+        """
         deadline_s = monotonic() + TIMEOUT_S
         while not (found := condition()):
             if self.network.refused:
                 raise CommandError(f"{self.door.title}, {what}: {self.network.refused[0]}")
             if monotonic() > deadline_s:
-                raise CommandError(f"{self.door.title}: not within {TIMEOUT_S} s: {what}")
+                message = f"{self.door.title}: not within {TIMEOUT_S} s: {what}; {evidence()}"
+                raise CommandError(message)
             self.page.wait_for_timeout(POLL_MS)
         return found
 
