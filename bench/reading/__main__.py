@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from contextlib import redirect_stdout
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from playwright.sync_api import Error as PageError
 from stack.settings import SettingsError, load
 from stack.shell import CommandError
 
@@ -34,14 +37,23 @@ PARTS: dict[str, Callable[[Scene, int], str]] = {
 }
 
 
-def measure(bench: Bench, size: Sizes, parts: Sequence[str], rounds: int, out: TextIO) -> None:
-    """Measure part by part; what was measured is printed, whatever comes after it."""
+def measure(bench: Bench, size: Sizes, parts: Sequence[str], rounds: int, out: TextIO) -> list[str]:
+    """Measure part by part and print each; returns the parts that failed, which keep no other from being measured."""
     scene = set_up(bench, size)
+    failed = []
     with peers(bench, scene.study):
         for name in parts:
             tell(f"measuring {name}")
-            out.write(PARTS[name](scene, rounds))
+            began_s = time.monotonic()
+            try:
+                out.write(PARTS[name](scene, rounds))
+            except (CommandError, OSError, HTTPException, PageError, ValueError) as error:
+                tell(f"{name} failed: {error}")
+                out.write(f"### {name}\n\nNot measured: {error}\n\n")
+                failed.append(name)
             out.flush()
+            tell(f"{name} took {time.monotonic() - began_s:.0f} s")
+    return failed
 
 
 def main(argv: list[str]) -> int:
@@ -62,11 +74,11 @@ def main(argv: list[str]) -> int:
         settings = load(given.env_file.resolve())
         out.write(f"{machine()}\n\n")
         with redirect_stdout(sys.stderr), stage(settings, keep=given.keep, peers=False) as bench:
-            measure(bench, sizes(given.scale), parts, given.rounds, out)
+            failed = measure(bench, sizes(given.scale), parts, given.rounds, out)
     except (SettingsError, CommandError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

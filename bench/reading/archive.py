@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack import health
 from stack.shell import podman
 
 from bench.__main__ import new_stamp
@@ -100,7 +99,7 @@ def chill(bench: Bench) -> None:
     PostgreSQL keeps its 192 MB of buffers: who started it anew would measure Keycloak's recovery too.
     """
     podman("restart", "-t", "10", bench.settings.container("orthanc"))
-    health.wait_healthy(bench.settings)
+    bench.ask("GET", "/system")
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.__main__ import tell
@@ -11,7 +12,7 @@ from bench.reading.doors import BARE, WHOLE
 from bench.reading.figures import Figure, table
 from bench.reading.moments import entered_ms
 from bench.reading.sizes import LIST_S
-from bench.reading.window import Window, another_tab, browser, window
+from bench.reading.window import Window, another_tab, browser, undisturbed, window
 
 if TYPE_CHECKING:
     from bench.reading.doors import Door
@@ -50,7 +51,7 @@ def measure(scene: Scene, rounds: int) -> str:
     doors = (WHOLE, BARE)
     for turn in range(rounds):
         for door in doors if turn % 2 else doors[::-1]:
-            for state, seconds in both(scene, door, turn).items():
+            for state, seconds in undisturbed(partial(both, scene, door, turn)).items():
                 found[door, state].append(seconds)
                 tell(f"list {turn + 1}/{rounds}, {door.title}, {state}: {seconds:.2f} s")
     bounds = {(WHOLE, WARM): LIST_S}

@@ -63,16 +63,6 @@ def entered_ms(fetched: Iterable[Fetched]) -> float:
     return viewers[0].began_ms
 
 
-def frames(fetched: Iterable[Fetched], study: Study) -> dict[str, float]:
-    """Return the frames of a study that came, by their path, and when each came last."""
-    above = f"{study.series_path}/instances/"
-    found: dict[str, float] = {}
-    for one in fetched:
-        if one.path.startswith(above) and "/frames/" in one.path:
-            found[one.path] = max(one.ended_ms, found.get(one.path, 0.0))
-    return found
-
-
 def metadata_s(fetched: Iterable[Fetched], study: Study) -> float:
     """Return how long a series' metadata took, from the request to its last byte; raises ValueError."""
     path = f"{study.series_path}/metadata"
@@ -82,10 +72,16 @@ def metadata_s(fetched: Iterable[Fetched], study: Study) -> float:
     return max(took) / 1e3
 
 
-def opening(asked_ms: float, seen: Seen, fetched: Sequence[Fetched], study: Study) -> Opening:
+def opening(
+    asked_ms: float,
+    seen: Seen,
+    frames: Sequence[Fetched],
+    fetched: Sequence[Fetched],
+    study: Study,
+) -> Opening:
     """Tell what an opening took that is over."""
     first_ms = min(drawn for drawn in seen.drawn_ms if drawn > 0)
-    last_ms = max(frames(fetched, study).values())
+    last_ms = max(frame.ended_ms for frame in frames)
     return Opening(
         (first_ms - asked_ms) / 1e3, (last_ms - asked_ms) / 1e3, metadata_s(fetched, study)
     )

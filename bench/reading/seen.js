@@ -1,5 +1,5 @@
 // What a person sees of the viewer, and since when, in milliseconds since 1970: noted before each picture that the browser
-// paints, whatever the program beneath does. It is given to the page before its own scripts.
+// paints, whatever the program beneath does; and which frames came. It is given to the page before its own scripts.
 (() => {
   const SIDE = 24; // A viewport is looked at as small as this.
   const SPREAD = 12; // Of 255: what differs by less is a blank one.
@@ -10,14 +10,34 @@
   const pen = small.getContext('2d', { willReadFrequently: true });
   let pictures = [];
   let sampled = 0;
+  let frames = {};
 
   // From here on it is another study that is waited for.
   window.benchBegin = () => {
     pictures = [];
+    frames = {};
     window.benchSeen = { asked: now(), changed: 0, drawn: [], list: 0 };
   };
   window.benchBegin();
   document.addEventListener('dblclick', window.benchBegin, true);
+
+  // The viewer reads a frame until it has as many bytes as were promised, and no further: the network takes that for
+  // broken off, and only the page's own timing says that all of it came.
+  window.benchFrames = (above, size) =>
+    Object.entries(frames)
+      .filter(([path, [, , bytes]]) => path.startsWith(above) && bytes >= size)
+      .map(([path, [began, ended]]) => [path, began, ended]);
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) {
+      const path = new URL(entry.name).pathname;
+      if (path.includes('/frames/') && entry.responseStatus === 200) {
+        const [began, ended] = [entry.startTime, entry.responseEnd].map(moment => performance.timeOrigin + moment);
+        if (began >= window.benchSeen.asked) {
+          frames[path] = [began, ended, entry.decodedBodySize];
+        }
+      }
+    }
+  }).observe({ type: 'resource' });
 
   const lookAt = (canvas, pane) => {
     pen.clearRect(0, 0, SIDE, SIDE);

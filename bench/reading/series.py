@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.__main__ import tell
@@ -11,8 +12,8 @@ from bench.reading.archive import Study, chill, remove, store_ct
 from bench.reading.doors import BARE, DOORS, STATIC, WHOLE, Door
 from bench.reading.figures import Figure, ratios, table
 from bench.reading.listing import COLD, WARM
-from bench.reading.moments import Opening, entered_ms, frames, opening
-from bench.reading.window import Window, browser, window
+from bench.reading.moments import Opening, entered_ms, opening
+from bench.reading.window import Window, browser, undisturbed, window
 
 if TYPE_CHECKING:
     from bench.reading.scene import Scene
@@ -22,16 +23,13 @@ Found = dict[tuple[Door, str], list[Opening]]
 
 def finished(opened: Window, study: Study, asked_ms: float) -> Opening:
     """Wait until a study is whole, every frame of it fetched and one drawn; returns what that took."""
-
-    def came() -> int:
-        return len(frames(opened.network.fetched, study))
-
     opened.wait(
         f"{study.slices} frames are there and one is drawn",
-        lambda: came() == study.slices and opened.seen().panes() > 0,
-        lambda: f"{came()} frames, {opened.seen()}",
+        lambda: opened.count(study) == study.slices and opened.seen().panes() > 0,
+        lambda: f"{opened.count(study)} frames, {opened.seen()}",
     )
-    return opening(asked_ms, opened.seen(), opened.network.fetched, study)
+    fetched = opened.network.fetched
+    return opening(asked_ms, opened.seen(), opened.frames(study), fetched, study)
 
 
 def both(scene: Scene, door: Door, turn: int) -> dict[str, Opening]:
@@ -64,7 +62,7 @@ def measure(scene: Scene, rounds: int) -> str:
     found: Found = defaultdict(list)
     for turn in range(rounds):
         for door in DOORS if turn % 2 else DOORS[::-1]:
-            for state, one in both(scene, door, turn).items():
+            for state, one in undisturbed(partial(both, scene, door, turn)).items():
                 found[door, state].append(one)
                 tell(f"CT {turn + 1}/{rounds}, {door.title}, {state}: {one}")
     return report(found, scene.sizes.slices, rounds)

@@ -1,9 +1,9 @@
 """A person's browser on one of the doors: what they do, and how it is known that the viewer has done its part.
 
 The list is drawn when a row of it names the bench's patient, a picture when a viewport is no longer of one
-grey: seen.js looks before each painting. Frames and metadata have come when the network says so; Chromium gives the
-times. Every browser is new, and keeps what it fetched in memory alone: what a person's own would have compiled and kept
-from yesterday is compiled again.
+grey: seen.js looks before each painting. Frames have come when the page's own timing says so, everything else when the
+network does. Every browser is new, and keeps what it fetched in memory alone: what a person's own would have compiled
+and kept from yesterday is compiled again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from harness.viewer import Viewer
 from playwright.sync_api import Error as PageError
 from stack.shell import CommandError
 
-from bench.reading.moments import Seen
+from bench.__main__ import tell
+from bench.reading.moments import Fetched, Seen
 from bench.reading.network import Network
+from bench.sets import FRAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,12 +31,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from stack.settings import Settings
 
+    from bench.reading.archive import Study
     from bench.reading.doors import Door
 
 SEEN = Path(__file__).with_name("seen.js")
-POLL_MS = 50
-TIMEOUT_S = 300
+# What is measured is noted in the page: to ask often would only slow it.
+POLL_MS = 200
+TIMEOUT_S = 180
+ATTEMPTS = 3
 _Found = TypeVar("_Found")
+
+
+class CutOffError(CommandError):
+    """A network of this machine changed, and Chromium broke off what it waited for: nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +85,36 @@ class Window:
         drawn = tuple(one or 0.0 for one in found["drawn"])
         return Seen(found["asked"], found["list"], drawn, found["changed"])
 
+    def frames(self, study: Study) -> list[Fetched]:
+        """Return the frames of a study that came whole since it was asked for."""
+        found = self.page.evaluate("given => window.benchFrames(...given)", _whole(study))
+        return [Fetched(f"{self.viewer.url}{path}", *moments) for path, *moments in found]
+
+    def count(self, study: Study) -> int:
+        """Count them."""
+        asked = "given => window.benchFrames(...given).length"
+        return int(self.page.evaluate(asked, _whole(study)))
+
     def wait(
         self, what: str, condition: Callable[[], _Found], evidence: Callable[[], str] = str
     ) -> _Found:
         """Return the first true value of a condition.
 
-        Raises CommandError with the evidence after a while, and at once when something is refused.
+        Raises CommandError with the evidence after a while, at once when something is refused or cut off.
         """
         deadline_s = monotonic() + TIMEOUT_S
-        while not (found := condition()):
+        while True:
+            found = condition()
+            if self.network.cut_off:
+                raise CutOffError(f"{self.door.title}, {what}: cut off, {self.network.cut_off[0]}")
+            if found:
+                return found
             if self.network.refused:
                 raise CommandError(f"{self.door.title}, {what}: {self.network.refused[0]}")
             if monotonic() > deadline_s:
                 message = f"{self.door.title}: not within {TIMEOUT_S} s: {what}; {evidence()}"
                 raise CommandError(message)
             self.page.wait_for_timeout(POLL_MS)
-        return found
 
     def wait_list(self) -> Seen:
         """Wait until the study list is drawn."""
@@ -117,6 +140,21 @@ class Window:
         row.dblclick()
         self.page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
         return self.seen().asked_ms
+
+
+def _whole(study: Study) -> tuple[str, int]:
+    """Return what a study's frames are below, and the bytes that each has at least."""
+    return f"{study.series_path}/instances/", FRAME_BYTES
+
+
+def undisturbed(measure: Callable[[], _Found]) -> _Found:
+    """Measure once more what this machine's network cut off; raises CutOffError when it does again and again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return measure()
+        except CutOffError as error:
+            tell(f"once more: {error}")
+    return measure()
 
 
 @contextmanager
