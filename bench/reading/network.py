@@ -12,6 +12,7 @@ from bench.reading.moments import Fetched
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request, Response
 
+CUT_OFF = "ERR_NETWORK_CHANGED"
 # Without these there is nothing to measure.
 _NEEDED = re.compile(r"^/dicom-web/(studies|.*/metadata|.*/frames/\d+)$")
 
@@ -44,7 +45,7 @@ class Network:
 
     def _failed(self, request: Request) -> None:
         self.waiting.discard(request)
-        if "ERR_NETWORK_CHANGED" in (request.failure or ""):
+        if CUT_OFF in (request.failure or ""):
             self.cut_off.append(urlsplit(request.url).path)
 
     def _answered(self, response: Response) -> None:

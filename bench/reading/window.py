@@ -22,7 +22,7 @@ from stack.shell import CommandError
 
 from bench.__main__ import tell
 from bench.reading.moments import Fetched, Seen
-from bench.reading.network import Network
+from bench.reading.network import CUT_OFF, Network
 from bench.sets import FRAME_BYTES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SEEN = Path(__file__).with_name("seen.js")
 # What is measured is noted in the page: to ask often would only slow it.
 POLL_MS = 200
 TIMEOUT_S = 180
-ATTEMPTS = 3
+ATTEMPTS = 5
 _Found = TypeVar("_Found")
 
 
@@ -149,12 +149,16 @@ def _whole(study: Study) -> tuple[str, int]:
 
 def undisturbed(measure: Callable[[], _Found]) -> _Found:
     """Measure once more what this machine's network cut off; raises CutOffError when it does again and again."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(ATTEMPTS):
         try:
             return measure()
         except CutOffError as error:
-            tell(f"once more: {error}")
-    return measure()
+            last = str(error)
+        except PageError as error:
+            if CUT_OFF not in (last := str(error)):
+                raise
+        tell(f"once more: {last}")
+    raise CutOffError(f"this machine's network changes all the time: {last}")
 
 
 @contextmanager
