@@ -70,9 +70,20 @@ class Window:
 
     def enter(self, path: str) -> None:
         """Go to an address as somebody who is not logged in yet."""
-        self.viewer.open(path)
-        if self.door.asks_login:
-            self.viewer.log_in(self.person.name, self.person.password)
+        with self._blaming_the_network():
+            self.viewer.open(path)
+            if self.door.asks_login:
+                self.viewer.log_in(self.person.name, self.person.password)
+
+    @contextmanager
+    def _blaming_the_network(self) -> Iterator[None]:
+        """Raise CutOffError for what a page did not show because this machine's network cut it off."""
+        try:
+            yield
+        except PageError as error:
+            if self.network.cut_off:
+                raise CutOffError(f"{self.network.cut_off[0]}: {error}") from error
+            raise
 
     def seen(self) -> Seen:
         """Return what can be seen by now."""
@@ -134,11 +145,12 @@ class Window:
         """Open a study by its row, in a list that has it alone; returns when, in milliseconds since 1970."""
         # The list has no room for more than the patient's name, which all of the bench's have.
         row = self.page.locator("tbody tr", has_text="Bench")
-        self.viewer.await_element(row)
-        self.viewer.confirm_notice()
-        self.network.fetched.clear()
-        row.dblclick()
-        self.page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
+        with self._blaming_the_network():
+            self.viewer.await_element(row)
+            self.viewer.confirm_notice()
+            self.network.fetched.clear()
+            row.dblclick()
+            self.page.wait_for_url("**/viewer?StudyInstanceUIDs=*")
         return self.seen().asked_ms
 
 
