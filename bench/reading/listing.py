@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from bench.__main__ import tell
 from bench.reading.archive import chill
+from bench.reading.browsers import browser, undisturbed, window
 from bench.reading.doors import BARE, WHOLE
 from bench.reading.figures import Figure, table
 from bench.reading.moments import entered_ms
 from bench.reading.sizes import LIST_S
-from bench.reading.window import Window, another_tab, browser, undisturbed, window
 
 if TYPE_CHECKING:
     from bench.reading.doors import Door
     from bench.reading.scene import Scene
+    from bench.reading.window import Window
 
 COLD, WARM = "cold", "warm"
 
@@ -38,10 +39,9 @@ def both(scene: Scene, door: Door, turn: int) -> dict[str, float]:
     with browser(settings) as running:
         first = window(running, settings, door, person)
         cold_s = list_s(first)
-        context = first.page.context
         first.page.close()
-        context.clear_cookies()
-        warm_s = list_s(another_tab(context.new_page(), settings, door, person))
+        running.clear_cookies()
+        warm_s = list_s(window(running, settings, door, person))
     return {COLD: cold_s, WARM: warm_s}
 
 

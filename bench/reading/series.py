@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from bench.__main__ import tell
 from bench.reading import sizes
 from bench.reading.archive import Study, chill, remove, store_ct
+from bench.reading.browsers import browser, undisturbed, window
 from bench.reading.doors import BARE, DOORS, STATIC, WHOLE, Door
 from bench.reading.figures import Figure, ratios, table
 from bench.reading.listing import COLD, WARM
 from bench.reading.moments import Opening, entered_ms, opening
-from bench.reading.window import Window, browser, undisturbed, window
 
 if TYPE_CHECKING:
     from bench.reading.scene import Scene
+    from bench.reading.window import Window
 
 Found = dict[tuple[Door, str], list[Opening]]
 

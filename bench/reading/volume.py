@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from bench.__main__ import tell
 from bench.reading import proc, sizes
+from bench.reading.browsers import browser, undisturbed, window
 from bench.reading.doors import WHOLE
 from bench.reading.figures import Figure, table
-from bench.reading.window import Window, browser, undisturbed, window
 
 if TYPE_CHECKING:
     from bench.reading.archive import Study
     from bench.reading.scene import Scene
+    from bench.reading.window import Window
 
 PLANES = 3
 # Nothing is fetched, and nothing painted otherwise, for so long: it is there. Garbage is collected in that time too.

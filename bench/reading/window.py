@@ -2,43 +2,35 @@
 
 The list is drawn when a row of it names the bench's patient, a picture when a viewport is no longer of one
 grey: seen.js looks before each painting. Frames have come when the page's own timing says so, everything else when the
-network does. Every browser is new, and keeps what it fetched in memory alone: what a person's own would have compiled
-and kept from yesterday is compiled again.
+network does.
 """
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.browser import Watch, chromium
-from harness.viewer import Viewer
 from playwright.sync_api import Error as PageError
 from stack.shell import CommandError
 
-from bench.__main__ import tell
 from bench.reading.moments import Fetched, Seen
-from bench.reading.network import CUT_OFF, Network
 from bench.sets import FRAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page
-    from stack.settings import Settings
+    from harness.viewer import Viewer
+    from playwright.sync_api import Page
 
     from bench.reading.archive import Study
     from bench.reading.doors import Door
+    from bench.reading.network import Network
 
-SEEN = Path(__file__).with_name("seen.js")
 # What is measured is noted in the page: to ask often would only slow it.
 POLL_MS = 200
 TIMEOUT_S = 180
-ATTEMPTS = 5
 _Found = TypeVar("_Found")
 
 
@@ -157,43 +149,3 @@ class Window:
 def _whole(study: Study) -> tuple[str, int]:
     """Return what a study's frames are below, and the bytes that each has at least."""
     return f"{study.series_path}/instances/", FRAME_BYTES
-
-
-def undisturbed(measure: Callable[[], _Found]) -> _Found:
-    """Measure once more what this machine's network cut off; raises CutOffError when it does again and again."""
-    for _ in range(ATTEMPTS):
-        try:
-            return measure()
-        except CutOffError as error:
-            last = str(error)
-        except PageError as error:
-            if CUT_OFF not in (last := str(error)):
-                raise
-        tell(f"once more: {last}")
-    raise CutOffError(f"this machine's network changes all the time: {last}")
-
-
-@contextmanager
-def browser(settings: Settings) -> Iterator[Browser]:
-    """Run a new browser that trusts the stack."""
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-reading-") as home,
-        chromium(Path(home, "home"), settings.data_dir / "tls" / "ca.crt") as running,
-    ):
-        yield running
-
-
-def window(running: Browser, settings: Settings, door: Door, person: Person) -> Window:
-    """Open a window that has no cookies and has fetched nothing."""
-    context = running.new_context(viewport={"width": 1280, "height": 900})
-    context.add_init_script(path=SEEN)
-    return another_tab(context.new_page(), settings, door, person)
-
-
-def another_tab(page: Page, settings: Settings, door: Door, person: Person) -> Window:
-    """Take a page of a window for what a person does."""
-    network = Network()
-    network.on(page)
-    return Window(
-        door, Viewer(door.url(settings), page, Watch(), settings.data_dir), network, person
-    )

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from bench.reading import proc, static
 from bench.reading.archive import Study, allocated
+from bench.reading.browsers import ATTEMPTS, SEEN, undisturbed
 from bench.reading.capacity_report import STEPS, latency_table, memory_table
 from bench.reading.doors import APP_CONFIG, BARE, DOORS, STATIC, WHOLE, without_login
 from bench.reading.figures import Figure, ratios, table
 from bench.reading.listing import COLD, WARM
-from bench.reading.moments import Fetched, Opening, Seen, entered_ms, frames, opening
+from bench.reading.moments import Fetched, Opening, Seen, entered_ms, opening
+from bench.reading.network import CUT_OFF
 from bench.reading.peers import CONFIG, LISTENS
 from bench.reading.room import FOLDERS, Growth
 from bench.reading.room import report as room_report
@@ -22,8 +24,9 @@ from bench.reading.series import report as series_report
 from bench.reading.sizes import sizes
 from bench.reading.volume import Planes
 from bench.reading.volume import report as volume_report
-from bench.reading.window import SEEN
+from bench.reading.window import CutOffError
 from bench.template import Kind, encode
+from playwright.sync_api import Error as PageError
 from stack.settings import PODMAN_DIR
 
 if TYPE_CHECKING:
@@ -57,21 +60,31 @@ def test_a_list_is_waited_for_from_the_return_of_a_login() -> None:
         entered_ms(came[1:3])
 
 
-def test_an_opening_ends_with_the_last_frame_of_its_own_study() -> None:
-    other = Study("0" * 20, 2)
-    came = [
-        Fetched(f"{URL}{STUDY.series_path}/metadata", 1100, 1350),
-        frame_of(STUDY, 0, 1500),
-        frame_of(STUDY, 1, 2500),
-        frame_of(STUDY, 0, 2000),
-        frame_of(other, 0, 9000),
-    ]
-    assert list(frames(came, STUDY).values()) == [2000, 2500]
+def test_an_opening_ends_with_its_last_frame() -> None:
+    metadata = [Fetched(f"{URL}{STUDY.series_path}/metadata", 1100, 1350)]
+    came = [frame_of(STUDY, 0, 2500), frame_of(STUDY, 1, 2000)]
     seen = Seen(1000, 0, (0.0, 1800.0), 2600)
     assert seen.panes() == 1
-    assert opening(1000, seen, came, STUDY) == Opening(0.8, 1.5, 0.25)
+    assert opening(1000, seen, came, metadata, STUDY) == Opening(0.8, 1.5, 0.25)
     with pytest.raises(ValueError, match="metadata was never fetched"):
-        opening(1000, seen, came[1:], STUDY)
+        opening(1000, seen, came, [], STUDY)
+
+
+def test_what_the_machines_network_cut_off_is_measured_again() -> None:
+    outcomes: list[Exception | str] = [CutOffError("a frame"), PageError(CUT_OFF), "measured"]
+
+    def measure() -> str:
+        if isinstance(one := outcomes.pop(0), Exception):
+            raise one
+        return one
+
+    assert undisturbed(measure) == "measured"
+    outcomes[:] = [PageError("no such page"), "measured"]
+    with pytest.raises(PageError, match="no such page"):
+        undisturbed(measure)
+    outcomes[:] = [CutOffError("a frame")] * ATTEMPTS + ["measured"]
+    with pytest.raises(CutOffError, match="a frame"):
+        undisturbed(measure)
 
 
 def test_a_process_may_be_named_as_it_likes() -> None:
@@ -167,10 +180,12 @@ def test_the_stack_is_held_against_what_the_architecture_allows() -> None:
 
 def test_database_and_disk_stand_beside_the_architecture() -> None:
     grown = dict.fromkeys(FOLDERS, 0) | {"dicom": 110, "files": 90}
-    text = room_report([Growth(100, grown)], 4000, 500, sizes(1))
+    text = room_report([Growth(100, grown)], 4000, 500, sizes(1), 30)
     assert "| database, a study of 500 MB (954 slices) | 480 KB | 100 KB |" in text
     assert "| disk, a day of 20 studies of 500 MB | 20.0 GB | 10 GB |" in text
-    assert "| disk, a year of such days | 7.30 TB | 3.65 TB |" in text
+    assert "| images of the study that takes as much as the table allows | 193 |  |" in text
+    assert "| of it, once the originals' 30 days are over | 11.0 GB | 10 GB |" in text
+    assert "| disk, a year of such days, and the originals of 30 | 4.29 TB | 3.65 TB |" in text
     assert "| of that day in files/ | 9.00 GB |  |" in text
 
 
