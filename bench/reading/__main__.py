@@ -16,6 +16,7 @@ from stack.shell import CommandError
 
 from bench.__main__ import machine, tell
 from bench.reading import capacity, listing, room, series, volume
+from bench.reading.browsers import described
 from bench.reading.peers import peers
 from bench.reading.scene import set_up
 from bench.reading.sizes import sizes
@@ -42,6 +43,7 @@ def measure(bench: Bench, size: Sizes, parts: Sequence[str], rounds: int, out: T
     scene = set_up(bench, size)
     failed = []
     with peers(bench, scene.study):
+        out.write(f"{described(bench.settings)}\n\n")
         for name in parts:
             tell(f"measuring {name}")
             began_s = time.monotonic()

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 SEEN = Path(__file__).with_name("seen.js")
 ATTEMPTS = 5
+RENDERER = """() => {
+  const gl = document.createElement('canvas').getContext('webgl2');
+  const info = gl?.getExtension('WEBGL_debug_renderer_info');
+  return info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : 'none';
+}"""
 _Found = TypeVar("_Found")
 
 
@@ -66,6 +71,16 @@ def browser(settings: Settings) -> Iterator[BrowserContext]:
             yield running
         finally:
             running.close()
+
+
+def described(settings: Settings) -> str:
+    """Say what is read with, and what draws: without a graphics card the processor does, which the figures have."""
+    with browser(settings) as running:
+        page, started = running.new_page(), running.browser
+        drawn_by = page.evaluate(RENDERER)
+    return (
+        f"Chromium {started.version if started else ''} on the same machine, drawn by {drawn_by}."
+    )
 
 
 def window(running: BrowserContext, settings: Settings, door: Door, person: Person) -> Window:

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 PLANES = 3
 # Nothing is fetched, and nothing painted otherwise, for so long: it is there. Garbage is collected in that time too.
 STILL_MS = 3000
-RENDERER = """() => {
-  const gl = document.createElement('canvas').getContext('webgl2');
-  const info = gl?.getExtension('WEBGL_debug_renderer_info');
-  return info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : 'none';
-}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +30,6 @@ class Planes:
     Each is by opening: `peaks` while it was open, `rests` in the list after it was closed again.
     """
 
-    renderer: str = ""
     drawn_s: list[float] = field(default_factory=list)
     whole_s: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
@@ -88,7 +82,6 @@ def one_browser(scene: Scene, turn: int) -> Planes:
         opened.viewer.confirm_notice()
         opened.page.wait_for_timeout(STILL_MS)
         empty = proc.browser_bytes()["browser"]
-        found = Planes(str(opened.page.evaluate(RENDERER)))
         for number in range(scene.sizes.openings):
             with proc.Sampler(proc.browser_bytes) as sampler:
                 open_planes(opened, study, found)
@@ -138,5 +131,4 @@ def report(found: list[Planes], size: sizes.Sizes) -> str:
         ),
     ]
     title = f"Three planes of 512 x 512 x {size.slices}, {len(found)} rounds"
-    drawn_by = f"A volume is {size.volume_bytes / 1e6:.0f} MB; drawn by {found[0].renderer}.\n"
-    return table(title, figures) + drawn_by
+    return f"{table(title, figures)}A volume is {size.volume_bytes / 1e6:.0f} MB.\n\n"
