@@ -13,7 +13,7 @@ export F REASON
 STACK := .venv/bin/python -B -m stack --env-file $(ENV)
 PYTEST := .venv/bin/python -B -m pytest -c tests/pytest.ini
 
-.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures guide soak test-power fuzz reading-table bench bench-access bench-waiting test-nixos
+.PHONY: help setup demo up down status doctor alert-test logs backup backup-key backup-check backup-repair restore drill upgrade rollback outdated clinic account accounts account-remove clinic-open clinic-close clinic-archive user users user-change user-password user-second-factor user-leave sender senders remove-sender rotate explain retry import-archive replace delete readmit retention move export correct merge replay verify access-report audit-check build test pictures guide soak test-power fuzz reading-table bench bench-access bench-reading bench-waiting test-nixos
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -225,6 +225,12 @@ bench: setup ## the importer beside other senders: make bench [ROUNDS=5] [SETS="
 bench-access: setup ## what access control costs frames and searches: make bench-access [ROUNDS=5]
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench.access \
 		--env-file '$(or $(BENCH_ENV),bench/stack.env)' --rounds '$(or $(ROUNDS),5)' $(if $(KEEP),--keep)
+
+bench-reading: ## lists and studies in a browser, beside the same viewer on less; capacity: make bench-reading [ROUNDS=5] [PARTS="list series"] [SCALE=0.02]
+	@podman/setup.sh --tests
+	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR):$(CURDIR)/tests .venv/bin/python -B -m bench.reading \
+		--env-file '$(or $(BENCH_ENV),bench/stack.env)' --rounds '$(or $(ROUNDS),5)' --parts '$(PARTS)' \
+		--scale '$(or $(SCALE),1)' $(if $(KEEP),--keep)
 
 bench-waiting: ## what the importer takes with nothing to do and with 100,000 waiting files
 	@podman/setup.sh --tests

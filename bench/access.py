@@ -63,14 +63,16 @@ class Scene:
         return Client(self.settings, self.tls, way, self.token)
 
 
-def instances(sample: SampleSet, stamp: str, today: date) -> Iterator[bytes]:
-    """Yield the files of a set: studies of both clinics in turn, spread over two years up to today."""
+def instances(
+    sample: SampleSet, stamp: str, today: date, clinics: Sequence[str] = CLINICS
+) -> Iterator[bytes]:
+    """Yield the files of a set: studies of each clinic in turn, spread over two years up to today."""
     for index in range(sample.shape.files):
         study = sample.study(index)
         made = today - timedelta(days=study * YEARS_DAYS // sample.shape.studies)
         header = (
             sample.header(stamp, index)
-            .replace(NO_INSTITUTION.encode(), CLINICS[study % len(CLINICS)].encode())
+            .replace(NO_INSTITUTION.encode(), clinics[study % len(clinics)].encode())
             .replace(NO_DATE.encode(), f"{made:%Y%m%d}".encode())
         )
         yield header + BLOCK[: sample.shape.pixel_bytes]

@@ -73,15 +73,15 @@ def _line(way: Way, rounds: Sequence[list[float]]) -> str:
     whole = [1e3 * seconds for one in rounds for seconds in one]
     # Of two or more: what lies above the 19th of 20 parts is the slowest twentieth.
     slow = quantiles(whole, n=20, method="inclusive")[-1] if len(whole) > 1 else whole[0]
-    middles = _spread([1e3 * median(one) for one in rounds])
-    return f"| {way.title} | {middles} | {_short(mean(whole))} | {_short(slow)} | {len(whole)} |"
+    middles = spread([1e3 * median(one) for one in rounds])
+    return f"| {way.title} | {middles} | {short(mean(whole))} | {short(slow)} | {len(whole)} |"
 
 
 def _verdicts(rounds: Sequence[Round]) -> list[str]:
     def line(what: str, values: Iterable[float], bound: float, unit: str = "") -> str:
         found = list(values)
         verdict = "yes" if median(found) <= bound else "**no**"
-        return f"| {what} | {_spread(found)}{unit} | {_short(bound)}{unit} | {verdict} |"
+        return f"| {what} | {spread(found)}{unit} | {short(bound)}{unit} | {verdict} |"
 
     return [
         "| through nginx, with access control against without | median (least to most) | bound | within |",
@@ -101,9 +101,11 @@ def _verdicts(rounds: Sequence[Round]) -> list[str]:
     ]
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{_short(median(values))} ({_short(min(values))} to {_short(max(values))})"
+def spread(values: Sequence[float]) -> str:
+    """Write the median, and the least and the most."""
+    return f"{short(median(values))} ({short(min(values))} to {short(max(values))})"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Write a figure with as many digits as tell enough."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits tell enough

@@ -7,7 +7,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.template import NO_NUMBER, NO_PATIENT, NO_STAMP, Kind, encode, uid
+from bench.template import (
+    NO_NUMBER,
+    NO_PATIENT,
+    NO_POSITION,
+    NO_STAMP,
+    SLICE_MM,
+    Kind,
+    encode,
+    uid,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,15 +92,21 @@ class SampleSet:
         """Say which study a file belongs to."""
         return index * self.shape.studies // self.shape.files
 
+    def first(self, study: int) -> int:
+        """Say which file is the first of a study."""
+        return -(-study * self.shape.files // self.shape.studies)
+
     def header(self, stamp: str, index: int) -> bytes:
         """Return what precedes the pixels of a file."""
         study = self.study(index)
+        height_mm = (index - self.first(study)) * SLICE_MM
         return (
             self.template.replace(uid(NO_STAMP, 1, 0).encode(), uid(stamp, 1, study).encode())
             .replace(uid(NO_STAMP, 2, 0).encode(), uid(stamp, 2, study).encode())
             .replace(uid(NO_STAMP, 3, 0).encode(), uid(stamp, 3, index).encode())
             .replace(NO_NUMBER.encode(), f"{index + 1:010}".encode())
             .replace(NO_PATIENT.encode(), patient_id(stamp, study).encode())
+            .replace(NO_POSITION.encode(), f"{height_mm:07.1f}".encode())
         )
 
     def make(self) -> None:

@@ -17,6 +17,9 @@ NO_NUMBER = "1864208642"
 NO_PATIENT = "BENCH-" + "X" * 24
 NO_INSTITUTION = "What the modality says"
 NO_DATE = "20260102"
+# Where a slice lies along the body, in millimetres.
+NO_POSITION = "08642.1"
+SLICE_MM = 0.4
 _NOW = (NO_DATE, "030405.678")
 
 
@@ -93,7 +96,7 @@ def _frame(number: int) -> Dataset:
         InStackPositionNumber=number + 1,
         StackID="1",
     )
-    position = _item(ImagePositionPatient=[0, 0, round(number * 0.4, 3)])
+    position = _item(ImagePositionPatient=[0, 0, round(number * SLICE_MM, 3)])
     return _item(FrameContentSequence=[content], PlanePositionSequence=[position])
 
 
@@ -121,7 +124,7 @@ _EQUIPMENT = {
     "Modality": "CT",
     "PatientPosition": "HFS",
     "ProtocolName": "Jaw",
-    "SliceThickness": 0.4,
+    "SliceThickness": SLICE_MM,
     "SoftwareVersions": "1.0",
     "SpecificCharacterSet": "ISO_IR 192",
     "StationName": "CT1",
@@ -134,7 +137,7 @@ _PIXELS = {
     "FrameOfReferenceUID": uid(NO_STAMP, 4, 0),
     "HighBit": 15,
     "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-    "ImagePositionPatient": [0, 0, 0],
+    "ImagePositionPatient": [0, 0, NO_POSITION],
     "InstanceNumber": NO_NUMBER,
     "PhotometricInterpretation": "MONOCHROME2",
     "PixelRepresentation": 1,

@@ -41,6 +41,11 @@ def test_a_lone_file_has_many_frames(tmp_path: Path) -> None:
     assert len(ds.PerFrameFunctionalGroupsSequence) == 10
 
 
+def test_slices_of_a_study_lie_one_above_the_other(sample: SampleSet) -> None:
+    heights = [float(ds.ImagePositionPatient[2]) for ds in read(sample)]
+    assert heights == [0.0, 0.4, 0.8, 1.2] * 3
+
+
 def test_every_identifier_changes_with_the_stamp(sample: SampleSet) -> None:
     def identifiers() -> set[str]:
         names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID")
