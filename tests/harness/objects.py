@@ -136,6 +136,7 @@ def shown(viewer: Viewer, study: str, *, timeout_s: float = 20, attempts: int = 
     # As in Viewer.await_element: a container started meanwhile.
     if viewer.watch.lost_network() and attempts > 1:
         viewer.open()
+        viewer.search("Nobody")
         return shown(viewer, study, timeout_s=timeout_s, attempts=attempts - 1)
     return last[0]
 
