@@ -2,7 +2,7 @@
 
 const STYLE = `
   #notice { margin: auto; max-width: 32rem; padding: 2rem; border: 1px solid #5acce6; border-radius: .5rem;
-    background: #090c29; color: #fff; font: 1.1rem sans-serif; text-align: center; pointer-events: auto; }
+    background: #090c29; color: #fff; font: 1.1rem sans-serif; text-align: center; }
   #notice::backdrop { background: #000c; }
   #notice button { margin: 1.5rem .5rem 0; padding: .5rem 1rem; border: 1px solid #5acce6; border-radius: .25rem; }
 `;
@@ -43,7 +43,8 @@ function show([sentence, ...ways], here) {
   }
   // What nobody may go on behind is not closed by the keyboard either.
   notice.oncancel = event => ways.some(({ href }) => href === undefined) || event.preventDefault();
-  document.body.append(notice);
+  // Not in the body: a dialog of the viewer's hides whatever else is there from screen readers and from the mouse.
+  document.documentElement.append(notice);
   notice.showModal();
 }
 

@@ -91,7 +91,10 @@ def test_three_planes_show_the_volume_and_crosshairs_move_them(
     before = page.evaluate(CENTRES)
     box = panes.first.bounding_box()
     assert box
+    # Whichever tool is chosen, Shift takes the crosshairs up.
+    page.keyboard.down("Shift")
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.55)
+    page.keyboard.up("Shift")
     wait_until(lambda: page.evaluate(CENTRES)[1:] != before[1:], 30, "the other planes follow")
     assert viewer.watch.policy_violations() == []
 
