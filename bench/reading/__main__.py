@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         out.write(f"{machine()}\n\n")
         with redirect_stdout(sys.stderr), stage(settings, keep=given.keep, peers=False) as bench:
             failed = measure(bench, sizes(given.scale), parts, given.rounds, out)
-    except (SettingsError, CommandError) as error:
+    except (SettingsError, CommandError, HTTPException, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 1 if failed else 0

@@ -39,6 +39,6 @@ def sizes(scale: float) -> Sizes:
     """Return the sizes; a `scale` below 1 is for trying the bench out, not for figures."""
     return Sizes(
         studies=max(120, round(5000 * scale)),  # more than a page of the list
-        slices=max(16, round(512 * scale)),
+        slices=max(64, round(512 * scale)),  # the side of less is too narrow to be seen as drawn
         openings=max(2, round(10 * scale)),
     )

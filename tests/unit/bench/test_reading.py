@@ -241,5 +241,5 @@ def test_a_row_is_known_by_the_name_that_the_benchs_patients_have() -> None:
 
 def test_a_small_bench_still_has_a_list_of_more_than_one_page_and_a_volume() -> None:
     small = sizes(0.001)
-    assert (small.studies, small.slices, small.openings) == (120, 16, 2)
+    assert (small.studies, small.slices, small.openings) == (120, 64, 2)
     assert sizes(1) == type(small)(5000, 512, 10)
