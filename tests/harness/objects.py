@@ -157,7 +157,7 @@ def look(viewer: Viewer) -> str:
     grey = np.asarray(shot, dtype=np.float64)
     height, width = grey.shape
     # Without what is written at the edges.
-    middle = grey[height // 6 : -height // 6, width // 6 : -width // 6]
+    middle = grey[height // 8 : -height // 8, width // 8 : -width // 8]
     return IMAGE if middle.std() > 1 or middle.mean() > 30 else BLACK
 
 
