@@ -172,7 +172,7 @@ def test_what_the_archives_disk_lost_is_stored_anew(
     uids = [sop_uid(study.files[name]) for name in ("CT0001.dcm", "CT0002.dcm")]
     before = [pixels(physician, study, number) for number in range(2)]
     wholes = [stored_file(stack, uid).read_bytes() for uid in uids]
-    assert body_parts(physician, study) == ["JAW", "JAW"]
+    assert body_parts(physician, study) == ["CHEST", "CHEST"]
     stored_file(stack, uids[0]).unlink()
     caches = stored_files(stack, dicom=False)
     assert caches
@@ -197,7 +197,7 @@ def test_what_the_archives_disk_lost_is_stored_anew(
         said = stack.operate("verify", CLINIC=CLINIC, REPAIR="1", WHO="an-operator")
         assert " repaired; 0 differences." in said
     forget_cache(stack)
-    assert body_parts(physician, study) == ["JAW", "JAW"]
+    assert body_parts(physician, study) == ["CHEST", "CHEST"]
     assert [pixels(physician, study, number) for number in range(2)] == before
     assert [stored_file(stack, uid).read_bytes() for uid in uids] == wholes
     # Caches of other studies went as well, which only verify looks after.
@@ -212,12 +212,12 @@ def test_replace_lets_the_physician_read_the_other_version(
 ) -> None:
     failed, wanted = another_version(stack, study)
     assert pixels(physician, study) != wanted
-    assert body_parts(physician, study) == ["JAW", "JAW"]
+    assert body_parts(physician, study) == ["CHEST", "CHEST"]
     explained = stack.operate("explain", F=str(failed))
     assert "The archive holds another version of this image" in explained
     stack.operate("replace", F=str(failed), WHO="an-operator")
     assert pixels(physician, study) == wanted
-    assert body_parts(physician, study) == ["HEAD", "JAW"]
+    assert body_parts(physician, study) == ["CHEST", "HEAD"]
     assert not failed.exists()
     (record,) = [
         r
@@ -294,7 +294,7 @@ def test_a_replacement_that_is_killed_is_finished_by_the_importer(
     (stack.inbox(CLINIC) / "wake.part").touch()
     (stack.inbox(CLINIC) / "wake.part").unlink()
     wait_until(
-        lambda: body_parts(physician, study) == ["HEAD", "JAW"],
+        lambda: body_parts(physician, study) == ["CHEST", "HEAD"],
         30,  # less than the archive's cache needs by itself
         "the importer finishes it and the viewer's metadata is the new one",
         stack.logs,
