@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stack import certificate, credentials
+from stack import certificate, credentials, subnets
 from stack.settings import SettingsError
 from stack.shell import attempt
 
@@ -22,9 +22,6 @@ MEMORY_FLOOR_BYTES = 3 * 2**30
 EARLIEST_CLOCK_S = 1_780_000_000
 CLOCK_TOLERANCE_S = 300
 LOCK = ".lock"
-# By interface: where to, by which gateway, with which mask.
-ROUTES = Path("/proc/net/route")
-NO_GATEWAY = ANYWHERE = "00000000"
 # What is published beside the front door: the service, and the beginning of its settings.
 DOORS = (("receiver", "DICOM"), ("sftp", "SFTP"), ("smb", "SMB"))
 
@@ -65,33 +62,20 @@ def _ports(settings: Settings) -> list[str]:
     return result
 
 
-def _network(address: str, mask: str) -> ipaddress.IPv4Network:
-    """Read a network as the kernel writes it: hexadecimal, the last octet first."""
-    octets = (ipaddress.IPv4Address(bytes.fromhex(word)[::-1]) for word in (address, mask))
-    return ipaddress.IPv4Network("/".join(map(str, octets)))
-
-
 def _subnets(settings: Settings) -> list[str]:
-    """Podman does not say whose the addresses are, and a bridge can outlive the network that it was made for."""
-    rows = [row.split() for row in ROUTES.read_text().splitlines()[1:]]
-    taken = [
-        (row[0], _network(row[1], row[7]))
-        for row in rows
-        if row[2] == NO_GATEWAY and row[7] != ANYWHERE
+    """Podman does not say whose the addresses are that it cannot give."""
+    own = {f"{settings.project}_{name.lower()}" for name in subnets.NAMES}
+    taken = [one for one in subnets.taken() if one.owner not in own]
+    wanted = {
+        name: ipaddress.ip_network(settings.values[f"{name}_SUBNET"]) for name in subnets.NAMES
+    }
+    return [
+        f"{name}_SUBNET={network} is taken by {one.said} ({one.network}): set another one in"
+        f" {settings.env_file}, or, if no stack needs it any more, {one.removal}"
+        for name, network in wanted.items()
+        for one in taken
+        if network.overlaps(one.network)
     ]
-    result = []
-    for name in ("FRONTEND", "BACKEND", "EGRESS"):
-        own = f"{settings.project}_{name.lower()}"
-        if attempt(["podman", "network", "exists", own]).returncode == 0:
-            continue
-        wanted = ipaddress.ip_network(settings.values[f"{name}_SUBNET"])
-        result += [
-            f"{name}_SUBNET={wanted} is taken by this machine's {link} ({network}): set another one in"
-            f" {settings.env_file}, or, if {link} is a bridge of a stack that is gone, ip link del {link}"
-            for link, network in taken
-            if wanted.overlaps(network)
-        ]
-    return result
 
 
 def existing_parent(path: Path) -> Path:

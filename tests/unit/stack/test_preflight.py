@@ -8,13 +8,15 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from stack import preflight
+from stack import preflight, subnets
 from stack.__main__ import alone
 from stack.certificate import ensure_certificate
 from stack.credentials import UIDS
 from stack.settings import SettingsError, load
+from stack.shell import podman
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stack.settings import Settings
@@ -63,15 +65,44 @@ def test_addresses_that_the_machine_has_already_are_named(
     routes.write_text(
         "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
         "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
-        "podman3\t00F81FAC\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0\n"
+        "podman99\t00F81FAC\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0\n"
     )
-    monkeypatch.setattr(preflight, "ROUTES", routes)
+    monkeypatch.setattr(subnets, "ROUTES", routes)
     (said,) = preflight.problems(settings(tmp_path, "BACKEND_SUBNET=172.31.0.0/16"))
     assert (
-        "BACKEND_SUBNET=172.31.0.0/16 is taken by this machine's podman3 (172.31.248.0/22)" in said
+        "BACKEND_SUBNET=172.31.0.0/16 is taken by this machine's interface podman99 (172.31.248.0/22)"
+        in said
     )
-    assert said.endswith("ip link del podman3")
+    assert said.endswith("ip link del podman99")
     assert preflight.problems(settings(tmp_path, "BACKEND_SUBNET=10.77.0.0/16")) == []
+
+
+@pytest.fixture
+def network() -> Iterator[str]:
+    """Provide a network of Podman's that no container is on, so that no interface has its addresses."""
+    name = f"left-{os.getpid()}_backend"
+    podman("network", "create", "--subnet", "10.78.16.0/24", name)
+    yield name
+    podman("network", "rm", name)
+
+
+def test_a_network_of_podmans_that_has_the_addresses_is_named(tmp_path: Path, network: str) -> None:
+    (said,) = preflight.problems(settings(tmp_path, "BACKEND_SUBNET=10.78.0.0/16"))
+    assert (
+        f"BACKEND_SUBNET=10.78.0.0/16 is taken by Podman's network {network} (10.78.16.0/24)"
+        in said
+    )
+    assert said.endswith(f"podman network rm {network}")
+    assert (
+        preflight.problems(
+            settings(
+                tmp_path,
+                f"PROJECT={network.removesuffix('_backend')}",
+                "BACKEND_SUBNET=10.78.0.0/16",
+            )
+        )
+        == []
+    )
 
 
 def test_an_authority_of_devices_that_is_not_there_is_said(tmp_path: Path) -> None:
