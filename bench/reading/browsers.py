@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 SEEN = Path(__file__).with_name("seen.js")
 ATTEMPTS = 5
+# Which program draws where there is no graphics card: Chromium's own, or Mesa's, which has textures of 16 bits as
+# graphics cards have.
+OWN = ARGUMENTS
+MESA = (
+    *(one for one in ARGUMENTS if one != "--disable-gpu"),
+    *("--ignore-gpu-blocklist", "--use-angle=gl-egl", "--use-gl=angle"),
+)
 RENDERER = """() => {
   const gl = document.createElement('canvas').getContext('webgl2');
   const info = gl?.getExtension('WEBGL_debug_renderer_info');
@@ -51,7 +58,7 @@ def undisturbed(measure: Callable[[], _Found]) -> _Found:
 
 
 @contextmanager
-def browser(settings: Settings) -> Iterator[BrowserContext]:
+def browser(settings: Settings, arguments: tuple[str, ...] = OWN) -> Iterator[BrowserContext]:
     """Run a new browser that trusts the stack, with a profile on the disk as a person's own has."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-reading-") as above,
@@ -62,7 +69,7 @@ def browser(settings: Settings) -> Iterator[BrowserContext]:
         running = playwright.chromium.launch_persistent_context(
             profile,
             executable_path=CHROMIUM,
-            args=ARGUMENTS,
+            args=arguments,
             env={**os.environ, "HOME": str(home)},
             viewport={"width": 1280, "height": 900},
         )
@@ -76,11 +83,20 @@ def browser(settings: Settings) -> Iterator[BrowserContext]:
 def described(settings: Settings) -> str:
     """Say what is read with, and what draws: without a graphics card the processor does, which the figures have."""
     with browser(settings) as running:
-        page, started = running.new_page(), running.browser
-        drawn_by = page.evaluate(RENDERER)
+        started = running.browser
+        drawn_by = drawer(running)
     return (
         f"Chromium {started.version if started else ''} on the same machine, drawn by {drawn_by}."
     )
+
+
+def drawer(running: BrowserContext) -> str:
+    """Say what draws."""
+    page = running.new_page()
+    try:
+        return str(page.evaluate(RENDERER))
+    finally:
+        page.close()
 
 
 def window(running: BrowserContext, settings: Settings, door: Door, person: Person) -> Window:

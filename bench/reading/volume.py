@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.__main__ import tell
 from bench.reading import proc, sizes
-from bench.reading.browsers import browser, undisturbed, window
+from bench.reading.browsers import MESA, OWN, browser, drawer, undisturbed, window
 from bench.reading.doors import WHOLE
 from bench.reading.figures import Figure, table
 
@@ -27,9 +26,11 @@ STILL_MS = 3000
 class Planes:
     """One browser: seconds to three planes drawn and to the last change of one, and bytes above the empty viewer.
 
-    Each is by opening: `peaks` while it was open, `rests` in the list after it was closed again.
+    `drawer` is the program that draws. Each is by opening: `peaks` while it was open, `rests` in the list
+    after the first and the last, once its garbage was collected.
     """
 
+    drawer: str
     drawn_s: list[float] = field(default_factory=list)
     whole_s: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
@@ -67,16 +68,16 @@ def open_planes(opened: Window, study: Study, found: Planes) -> None:
     found.whole_s.append((seen.changed_ms - seen.asked_ms) / 1e3)
 
 
-def one_browser(scene: Scene, turn: int) -> Planes:
+def one_browser(scene: Scene, arguments: tuple[str, ...]) -> Planes:
     """Open the CT over and over in one browser, going back to the list in between as the browser's own arrows do.
 
     Playwright has Chromium keep answers of up to 200 MB for its inspector: these count as the viewer's.
     """
     settings, study = scene.bench.settings, scene.study
     shelf = f"/?mrn={study.patient}"
-    found = Planes()
-    with browser(settings) as running:
-        opened = window(running, settings, WHOLE, scene.person(turn))
+    with browser(settings, arguments) as running:
+        found = Planes(drawer(running))
+        opened = window(running, settings, WHOLE, scene.person(0))
         opened.enter(shelf)
         opened.wait_list()
         opened.viewer.confirm_notice()
@@ -88,47 +89,49 @@ def one_browser(scene: Scene, turn: int) -> Planes:
             found.peaks.append(sampler.total - empty)
             opened.go(shelf)
             opened.wait_list()
-            opened.page.wait_for_timeout(STILL_MS)
-            found.rests.append(proc.browser_bytes()["browser"] - empty)
+            if number in (0, scene.sizes.openings - 1):
+                opened.collect_garbage()
+                opened.page.wait_for_timeout(STILL_MS)
+                found.rests.append(proc.browser_bytes()["browser"] - empty)
             tell(
                 f"planes {number + 1}/{scene.sizes.openings}: {found.whole_s[-1]:.1f} s,"
-                f" peak {found.peaks[-1] / 1e6:.0f} MB, then {found.rests[-1] / 1e6:.0f} MB"
+                f" peak {found.peaks[-1] / 1e6:.0f} MB, at rest {found.rests[-1] / 1e6:.0f} MB"
             )
     return found
 
 
 def measure(scene: Scene, _rounds: int) -> str:
-    """Measure and write the table: one browser, since it opens the CT ten times."""
-    return report([undisturbed(partial(one_browser, scene, 0))], scene.sizes)
+    """Measure and write the table: one browser for each program that draws, since it opens the CT ten times."""
+    found = [undisturbed(partial(one_browser, scene, arguments)) for arguments in (OWN, MESA)]
+    return "".join(report(one, scene.sizes) for one in found)
 
 
-def report(found: list[Planes], size: sizes.Sizes) -> str:
+def report(found: Planes, size: sizes.Sizes) -> str:
     """Write the table; memory is told in volumes, which `size` says the bytes of."""
 
-    def volumes(values: list[int]) -> tuple[float, ...]:
-        return tuple(value / size.volume_bytes for value in values)
+    def volumes(value: int) -> tuple[float, ...]:
+        return (value / size.volume_bytes,)
 
     last = f"{size.openings} openings"
     figures = [
-        Figure("three planes drawn, first opening", tuple(one.drawn_s[0] for one in found)),
-        Figure("three planes drawn, later ones", tuple(median(one.drawn_s[1:]) for one in found)),
-        Figure("the volume whole, first opening", tuple(one.whole_s[0] for one in found)),
-        Figure("the volume whole, later ones", tuple(median(one.whole_s[1:]) for one in found)),
+        Figure("three planes drawn, first opening", (found.drawn_s[0],)),
+        Figure("three planes drawn, later ones", tuple(found.drawn_s[1:])),
+        Figure("the volume whole, first opening", (found.whole_s[0],)),
+        Figure("the volume whole, later ones", tuple(found.whole_s[1:])),
         Figure(
             f"the browser's peak in {last}, above the empty viewer",
-            volumes([max(one.peaks) for one in found]),
+            volumes(max(found.peaks)),
             "volumes",
             sizes.PEAK_VOLUMES,
         ),
-        Figure(
-            "the same in the first opening", volumes([one.peaks[0] for one in found]), "volumes"
-        ),
+        Figure("the same in the first opening", volumes(found.peaks[0]), "volumes"),
         Figure(
             f"growth from the first to the last of {last}, back in the list",
-            volumes([one.growth_bytes for one in found]),
+            volumes(found.growth_bytes),
             "volumes",
             sizes.GROWTH_VOLUMES,
         ),
     ]
-    title = f"Three planes of 512 x 512 x {size.slices}, {len(found)} rounds"
-    return f"{table(title, figures)}A volume is {size.volume_bytes / 1e6:.0f} MB.\n\n"
+    title = f"Three planes of 512 x 512 x {size.slices}"
+    volume_mb = size.volume_bytes / 1e6
+    return f"{table(title, figures)}Drawn by {found.drawer}. A volume is {volume_mb:.0f} MB.\n\n"

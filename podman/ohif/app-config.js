@@ -111,7 +111,7 @@ window.config = {
     },
   ],
   defaultDataSourceName: 'archive',
-  extensions: ['mends', 'notices', 'sentences', 'dental'].map(extension),
+  extensions: ['mends', 'notices', 'sentences', 'dental', 'memory'].map(extension),
   // Not for primary diagnosis: everyone is told so, and again after a month.
   investigationalUseDialog: { days: 30, option: 'configure' },
   maxNumRequests: { interaction: 100, prefetch: 25, thumbnail: 5 },

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stack import subnets
 from stack.credentials import READERS, ensure_secrets, readers
 from stack.images import (
     BACKUP,
@@ -204,7 +205,7 @@ def environment(settings: Settings, built: dict[str, str]) -> dict[str, str]:
     values["DICOM_TLS_FILE"] = f"{DICOM_TLS}/server.pem" if values["DICOM_TLS"] else ""
     values["DICOM_CLIENT_CA_FILE"] = f"{DICOM_TLS}/clients.pem" if values["DICOM_CLIENT_CA"] else ""
     values["SFTP_ADDRESS"] = values["SFTP_ADDRESS"] or values["PUBLISH_ADDRESS"]
-    for network in ("FRONTEND", "BACKEND", "EGRESS"):
+    for network in subnets.NAMES:
         values[f"{network}_PREFIX"] = settings.prefix(network)
         values[f"{network}_RANGE"] = settings.dynamic_range(network)
     for name, tag in built.items():

@@ -323,7 +323,7 @@ ROWS = (
     *(Row(f"/{name}", everyone("gone")) for name in ("sw.js", "x.json", "silent-refresh.html")),
     *(
         Row(f"/{name}.js", everyone("script"))
-        for name in ("app-config", "dental", "mends", "notices", "sentences")
+        for name in ("app-config", "dental", "memory", "mends", "notices", "sentences")
     ),
     # The page of a clinic's inbox: its files for everyone, what it shows and takes for the clinic's own people.
     Row("/inbox/", everyone("inbox")),
