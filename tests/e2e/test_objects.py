@@ -25,6 +25,8 @@ BEGIN, END = "<!-- by make reading-table -->\n", "<!-- end -->\n"
 # One of each thing that went black, or lost the whole page, and what is most common.
 FEW = {
     *("693_J2KI.dcm", "chrJapMulti.dcm", "liver_1frame.dcm", "rtplan.dcm", "rtstruct.dcm"),
+    # Without Number of Frames: it stopped the archive.
+    "rtdose_1frame.dcm",
     *("SC_jpeg_no_color_transform.dcm", "test-SR.dcm", "waveform_ecg.dcm"),
 }
 # How many of each package, SOP class and transfer syntax; none: those few.

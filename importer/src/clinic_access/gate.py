@@ -19,8 +19,12 @@ OWNER_LIFETIME_S = 10.0
 MAX_TOKENS = 2_000
 MAX_OWNERS = 20_000
 
-# JPEG-LS in an Accept header. To encode it ends Orthanc: GDCM's calls reach DCMTK's functions of the same names.
-_UNENCODED = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "image/jls", "image/x-jls")
+# JPEG-LS and JPEG 2000 in an Accept header. GDCM, which encodes them, ends Orthanc with the one, since its calls reach
+# DCMTK's functions of the same names, and with the other where a dose names no Number of Frames.
+_UNENCODED = (
+    *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "image/jls", "image/x-jls"),
+    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "image/jp2", "image/jpx"),
+)
 
 # What Orthanc takes for a read without a body when it asks its filter.
 _READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
@@ -92,7 +96,7 @@ class Gate:
         # Whoever speaks to the archive directly is told by Orthanc itself, and acts on each image by itself.
         if denial is None and _is_forwarded(request) and self._lacks(route):
             denial = rules.RETURNING
-        if denial is None and route.access is Access.RETRIEVE and _wants_jpeg_ls(request):
+        if denial is None and route.access is Access.RETRIEVE and _wants_unencoded(request):
             denial = rules.NOT_ENCODED
         is_somebody = caller.kind is Kind.PERSON and _is_forwarded(request)
         if denial is None and is_somebody and not is_in_pace(caller.subject):
@@ -166,7 +170,7 @@ def _route(request: Request) -> Route | None:
     return route
 
 
-def _wants_jpeg_ls(request: Request) -> bool:
+def _wants_unencoded(request: Request) -> bool:
     accept = request.headers.get("accept", "").lower()
     return any(word in accept for word in _UNENCODED)
 

@@ -42,7 +42,9 @@ ABSENT = Deny(404, _ABSENT_REASON)
 NO_ROUTE = Deny(404, _ABSENT_REASON)
 NO_TOKEN = Deny(401, "no bearer token")
 FORBIDDEN = Deny(403, "role does not allow this")
-NOT_ENCODED = Deny(406, "the archive does not encode JPEG-LS: ask for transfer-syntax=*")
+NOT_ENCODED = Deny(
+    406, "the archive encodes neither JPEG-LS nor JPEG 2000: ask for transfer-syntax=*"
+)
 TOO_MANY = Deny(429, "too many requests of this person")
 KEYS_MISSING = Deny(503, "identity provider not available")
 ARCHIVE_MISSING = Deny(503, "archive not available")

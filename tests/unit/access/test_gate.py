@@ -108,13 +108,16 @@ def status(denial: Deny | None) -> int:
     [
         ("*/*", 200),
         ('multipart/related; type="application/dicom"; transfer-syntax=*', 200),
-        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.90", 200),
+        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.50", 200),
         ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.80", 406),
         ('*/*, multipart/related; transfer-syntax="1.2.840.10008.1.2.4.81"', 406),
+        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.90", 406),
+        ("multipart/related; transfer-syntax=1.2.840.10008.1.2.4.91", 406),
         ("multipart/related; type=Image/JLS", 406),
+        ('multipart/related; type="image/jp2"', 406),
     ],
 )
-def test_nobody_has_jpeg_ls_made(accept: str, expected: int) -> None:
+def test_nobody_has_made_what_only_gdcm_encodes(accept: str, expected: int) -> None:
     world = World()
     gate, token = world.gate(), world.token()
     assert status(gate.decide(ask(token, accept=accept))) == expected
