@@ -112,7 +112,7 @@ _PATIENT = {
     "StudyID": "1",
 }
 _EQUIPMENT = {
-    "BodyPartExamined": "JAW",
+    "BodyPartExamined": "CHEST",
     "ConvolutionKernel": "H60s",
     "Exposure": 10,
     "ExposureTime": 10,

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stack.shell import CommandError
 
 from bench.__main__ import tell
 from bench.reading import proc, sizes
-from bench.reading.browsers import MESA, OWN, browser, drawer, undisturbed, window
+from bench.reading.browsers import MESA, OWN, SEEN, drawer, undisturbed, window
 from bench.reading.doors import WHOLE
 from bench.reading.figures import Figure, table
+from bench.reading.unheard import alone, listening, titles
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
     from bench.reading.archive import Study
     from bench.reading.scene import Scene
-    from bench.reading.window import Window
 
-PLANES = 3
-# Nothing is fetched, and nothing painted otherwise, for so long: it is there. Garbage is collected in that time too.
+PLANES = Path(__file__).with_name("planes.js")
+# Nothing is fetched, and nothing painted otherwise, for so long: it is there.
 STILL_MS = 3000
+TIMEOUT_S = 180
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """One browser: seconds to three planes drawn and to the last change of one, and bytes above the empty viewer.
+    """One browser: what draws in it; seconds of each opening to three planes drawn and to the last change of one.
 
-    `drawer` is the program that draws. Each is by opening: `peaks` while it was open, `rests` in the list
-    after the first and the last, once its garbage was collected.
+    Bytes of the browser: `peaks` of the first opening and of all others; `rests` in the list before the first opening,
+    after it and after the last, each once the page's garbage was collected.
     """
 
     drawer: str
@@ -36,68 +43,66 @@ class Planes:
     peaks: list[int] = field(default_factory=list)
     rests: list[int] = field(default_factory=list)
 
-    @property
-    def growth_bytes(self) -> int:
-        """What the browser has more after the last opening than after the first."""
-        return self.rests[-1] - self.rests[0]
 
-
-def open_planes(opened: Window, study: Study, found: Planes) -> None:
-    """Open a study in three planes and note how long that took.
-
-    Whole is a volume when nothing is waited for from the archive any more and no plane has changed for a while.
-    """
-    opened.go(f"/viewer?StudyInstanceUIDs={study.uid}&hangingProtocolId=mpr")
-    opened.wait(
-        "three planes are drawn",
-        lambda: opened.seen().panes() >= PLANES,
-        lambda: str(opened.seen()),
-    )
-
-    def is_still() -> bool:
-        pending = [r for r in opened.network.waiting if "/dicom-web/" in r.url]
-        now_ms = float(opened.page.evaluate("() => performance.timeOrigin + performance.now()"))
-        last_ms = max([opened.seen().changed_ms, *(f.ended_ms for f in opened.network.fetched)])
-        return not pending and now_ms - last_ms > STILL_MS
-
-    opened.wait(
-        "the volume is whole", is_still, lambda: f"{opened.seen()}, {opened.network.waiting}"
-    )
-    seen = opened.seen()
-    found.drawn_s.append((max(seen.drawn_ms[:PLANES]) - seen.asked_ms) / 1e3)
-    found.whole_s.append((seen.changed_ms - seen.asked_ms) / 1e3)
+def open_planes(address: str, scene: Scene, openings: int, found: Planes) -> None:
+    """Open the CT in three planes and leave it so many times, with nobody listening; raises CommandError."""
+    study = scene.study
+    asked = f"/viewer?StudyInstanceUIDs={study.uid}&hangingProtocolId=mpr"
+    given = [asked, shelf(study), study.slices, openings, STILL_MS]
+    with listening(address) as running:
+        page = running.pages[-1]
+        page.evaluate(PLANES.read_text())
+        page.evaluate("given => void window.benchPlanes(...given)", given)
+    deadline_s = time.monotonic() + openings * TIMEOUT_S
+    with proc.Sampler(proc.browser_bytes) as sampler:
+        while f"bench {openings}" not in titles(address):
+            if time.monotonic() > deadline_s:
+                message = (
+                    f"{openings} openings in three planes: not within {openings * TIMEOUT_S} s"
+                )
+                raise CommandError(message)
+            time.sleep(1)
+    with listening(address) as running:
+        page = running.pages[-1]
+        seen = page.evaluate("() => window.benchFound")
+        collect_garbage(page)
+        page.wait_for_timeout(STILL_MS)
+    found.drawn_s.extend(seen["drawn"])
+    found.whole_s.extend(seen["whole"])
+    found.peaks.append(sampler.total)
+    found.rests.append(proc.browser_bytes()["browser"])
 
 
 def one_browser(scene: Scene, arguments: tuple[str, ...]) -> Planes:
-    """Open the CT over and over in one browser, going back to the list in between as the browser's own arrows do.
-
-    Playwright has Chromium keep answers of up to 200 MB for its inspector: these count as the viewer's.
-    """
-    settings, study = scene.bench.settings, scene.study
-    shelf = f"/?mrn={study.patient}"
-    with browser(settings, arguments) as running:
-        found = Planes(drawer(running))
-        opened = window(running, settings, WHOLE, scene.person(0))
-        opened.enter(shelf)
-        opened.wait_list()
-        opened.viewer.confirm_notice()
-        opened.page.wait_for_timeout(STILL_MS)
-        empty = proc.browser_bytes()["browser"]
-        for number in range(scene.sizes.openings):
-            with proc.Sampler(proc.browser_bytes) as sampler:
-                open_planes(opened, study, found)
-            found.peaks.append(sampler.total - empty)
-            opened.go(shelf)
+    """Open the CT once, and then over and over, in one browser, going back to the list in between."""
+    settings = scene.bench.settings
+    with alone(settings, arguments) as address:
+        with listening(address) as running:
+            found = Planes(drawer(running))
+            running.add_init_script(path=SEEN)
+            opened = window(running, settings, WHOLE, scene.person(0))
+            opened.enter(shelf(scene.study))
             opened.wait_list()
-            if number in (0, scene.sizes.openings - 1):
-                opened.collect_garbage()
-                opened.page.wait_for_timeout(STILL_MS)
-                found.rests.append(proc.browser_bytes()["browser"] - empty)
-            tell(
-                f"planes {number + 1}/{scene.sizes.openings}: {found.whole_s[-1]:.1f} s,"
-                f" peak {found.peaks[-1] / 1e6:.0f} MB, at rest {found.rests[-1] / 1e6:.0f} MB"
-            )
+            opened.viewer.confirm_notice()
+            collect_garbage(opened.page)
+            opened.page.wait_for_timeout(STILL_MS)
+        found.rests.append(proc.browser_bytes()["browser"])
+        for openings in (1, scene.sizes.openings - 1):
+            open_planes(address, scene, openings, found)
+            tell(f"planes, {openings} times: {found}")
     return found
+
+
+def collect_garbage(page: Page) -> None:
+    """Have the browser forget what its page does not use any more, which it does in its own time otherwise."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    session.detach()
+
+
+def shelf(study: Study) -> str:
+    """Return the address of the list that has one study."""
+    return f"/?mrn={study.patient}"
 
 
 def measure(scene: Scene, _rounds: int) -> str:
@@ -108,26 +113,26 @@ def measure(scene: Scene, _rounds: int) -> str:
 
 def report(found: Planes, size: sizes.Sizes) -> str:
     """Write the table; memory is told in volumes, which `size` says the bytes of."""
+    empty, first, last = found.rests
 
-    def volumes(value: int) -> tuple[float, ...]:
-        return (value / size.volume_bytes,)
+    def volumes(more: int) -> tuple[float, ...]:
+        return (more / size.volume_bytes,)
 
-    last = f"{size.openings} openings"
     figures = [
         Figure("three planes drawn, first opening", (found.drawn_s[0],)),
         Figure("three planes drawn, later ones", tuple(found.drawn_s[1:])),
         Figure("the volume whole, first opening", (found.whole_s[0],)),
         Figure("the volume whole, later ones", tuple(found.whole_s[1:])),
         Figure(
-            f"the browser's peak in {last}, above the empty viewer",
-            volumes(max(found.peaks)),
+            f"the browser's peak in {size.openings} openings, above the empty viewer",
+            volumes(max(found.peaks) - empty),
             "volumes",
             sizes.PEAK_VOLUMES,
         ),
-        Figure("the same in the first opening", volumes(found.peaks[0]), "volumes"),
+        Figure("the same in the first opening", volumes(found.peaks[0] - empty), "volumes"),
         Figure(
-            f"growth from the first to the last of {last}, back in the list",
-            volumes(found.growth_bytes),
+            "growth from the first to the last of them, back in the list",
+            volumes(last - first),
             "volumes",
             sizes.GROWTH_VOLUMES,
         ),

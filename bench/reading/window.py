@@ -124,21 +124,6 @@ class Window:
         self.wait("the list is drawn", lambda: self.seen().list_ms)
         return self.seen()
 
-    def go(self, path: str) -> None:
-        """Go to an address as the browser's own back and forward do: the viewer stays loaded."""
-        self.network.fetched.clear()
-        self.page.evaluate(
-            "path => { window.benchBegin(); history.pushState({}, '', path);"
-            " window.dispatchEvent(new PopStateEvent('popstate')); }",
-            path,
-        )
-
-    def collect_garbage(self) -> None:
-        """Have the browser forget what its page does not use any more, which it does in its own time otherwise."""
-        session = self.page.context.new_cdp_session(self.page)
-        session.send("HeapProfiler.collectGarbage")
-        session.detach()
-
     def open_row(self) -> float:
         """Open a study by its row, in a list that has it alone; returns when, in milliseconds since 1970."""
         # The list has no room for more than the patient's name, which all of the bench's have.

@@ -155,7 +155,9 @@ def test_all_frames_are_held_against_the_static_files_of_the_same_round() -> Non
 def test_memory_of_the_browser_is_told_in_volumes() -> None:
     size = sizes(1)
     one = size.volume_bytes
-    found = Planes("Mesa", [9.0, 1.0, 2.0], [9.0, 3.0, 5.0], [2 * one, 4 * one], [one, one])
+    found = Planes(
+        "Mesa", [9.0, 1.0, 2.0], [9.0, 3.0, 5.0], [3 * one, 5 * one], [one, 2 * one, 2 * one]
+    )
     text = volume_report(found, size)
     assert "| the volume whole, later ones | 4 (3 to 5) s |" in text
     assert "above the empty viewer | 4 (4 to 4) volumes | 3 volumes | **no** |" in text
