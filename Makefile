@@ -226,11 +226,11 @@ bench-access: setup ## what access control costs frames and searches: make bench
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR) .venv/bin/python -B -m bench.access \
 		--env-file '$(or $(BENCH_ENV),bench/stack.env)' --rounds '$(or $(ROUNDS),5)' $(if $(KEEP),--keep)
 
-bench-reading: ## lists and studies in a browser, beside the same viewer on less; capacity: make bench-reading [ROUNDS=5] [PARTS="list series"] [SCALE=0.02]
+bench-reading: ## lists and studies in a browser, beside the same viewer on less; capacity: make bench-reading [ROUNDS=5] [PARTS="list series"] [STUDIES=20000] [SCALE=0.02]
 	@podman/setup.sh --tests
 	@PYTHONPATH=$(CURDIR)/podman:$(CURDIR):$(CURDIR)/tests .venv/bin/python -B -m bench.reading \
 		--env-file '$(or $(BENCH_ENV),bench/stack.env)' --rounds '$(or $(ROUNDS),5)' --parts '$(PARTS)' \
-		--scale '$(or $(SCALE),1)' $(if $(KEEP),--keep)
+		--scale '$(or $(SCALE),1)' $(if $(STUDIES),--studies '$(STUDIES)') $(if $(KEEP),--keep)
 
 bench-waiting: ## what the importer takes with nothing to do and with 100,000 waiting files
 	@podman/setup.sh --tests

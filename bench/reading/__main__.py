@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", default="", help="names, separated by spaces; all by default")
     parser.add_argument("--scale", type=float, default=1.0, help="less than 1: to try it out")
+    parser.add_argument("--studies", type=int, help="in the list; 5000 by default")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     given = parser.parse_args(argv)
     parts = given.parts.split() or list(PARTS)
@@ -72,11 +74,14 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"unknown: {', '.join(wrong)}; parts: {', '.join(PARTS)}\n")
         return 1
     out = sys.stdout
+    size = sizes(given.scale)
+    if given.studies:
+        size = replace(size, studies=given.studies)
     try:
         settings = load(given.env_file.resolve())
         out.write(f"{machine()}\n\n")
         with redirect_stdout(sys.stderr), stage(settings, keep=given.keep, peers=False) as bench:
-            failed = measure(bench, sizes(given.scale), parts, given.rounds, out)
+            failed = measure(bench, size, parts, given.rounds, out)
     except (SettingsError, CommandError, HTTPException, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -120,9 +120,11 @@ def pixels(physician: Reader, study: Study, number: int = 0) -> bytes:
 
 
 def body_parts(physician: Reader, study: Study) -> list[str]:
-    """Return what the series' metadata, which the viewer reads, says of its images."""
+    """Return what the series' metadata, which the viewer reads, says of its images; empty while it is changed."""
     path = f"/dicom-web/studies/{study.uid}/series/{study.identity.uid('series')}/metadata"
-    return sorted(item["00180015"]["Value"][0] for item in physician.get(path).json())
+    answer = physician.get(path)
+    images = answer.json() if answer.status_code == 200 else []
+    return sorted(item["00180015"]["Value"][0] for item in images)
 
 
 def another_version(stack: Stack, study: Study) -> tuple[Path, bytes]:

@@ -83,10 +83,11 @@ def series(study: Study) -> str:
 def metadata(reader: Reader, study: Study) -> list[dict[str, Any]]:
     """Return what the viewer is told of a series, empty where it is nobody's or another clinic's.
 
-    The archive answers 400 where an image of the series goes away while it is read.
+    The archive answers 400 where an image of the series goes away while it is read, and 503 where the study was
+    nobody's when it was asked for and is there by the time that the refusal is made.
     """
     answer = reader.get(f"{series(study)}/metadata")
-    assert answer.status_code in (200, 400, 404), answer.status_code
+    assert answer.status_code in (200, 400, 404, 503), answer.status_code
     return list(answer.json()) if answer.status_code == 200 else []
 
 
