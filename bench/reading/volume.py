@@ -50,7 +50,7 @@ def open_planes(address: str, scene: Scene, openings: int, found: Planes) -> Non
     asked = f"/viewer?StudyInstanceUIDs={study.uid}&hangingProtocolId=mpr"
     given = [asked, shelf(study), study.slices, openings, STILL_MS]
     with listening(address) as running:
-        page = running.pages[-1]
+        (page,) = running.pages
         page.evaluate(PLANES.read_text())
         page.evaluate("given => void window.benchPlanes(...given)", given)
     deadline_s = time.monotonic() + openings * TIMEOUT_S
@@ -63,7 +63,7 @@ def open_planes(address: str, scene: Scene, openings: int, found: Planes) -> Non
                 raise CommandError(message)
             time.sleep(1)
     with listening(address) as running:
-        page = running.pages[-1]
+        (page,) = running.pages
         seen = page.evaluate("() => window.benchFound")
         collect_garbage(page)
         page.wait_for_timeout(STILL_MS)
@@ -80,7 +80,9 @@ def one_browser(scene: Scene, arguments: tuple[str, ...]) -> Planes:
         with listening(address) as running:
             found = Planes(drawer(running))
             running.add_init_script(path=SEEN)
+            (blank,) = running.pages
             opened = window(running, settings, WHOLE, scene.person(0))
+            blank.close()
             opened.enter(shelf(scene.study))
             opened.wait_list()
             opened.viewer.confirm_notice()
