@@ -13,6 +13,7 @@ window.benchPlanes = async (viewer, shelf, slices, openings, stillMs) => {
     history.pushState({}, '', path);
     window.dispatchEvent(new PopStateEvent('popstate'));
   };
+  document.title = 'bench 0';
   const now = () => performance.timeOrigin + performance.now();
   for (let opening = 0; opening < openings; opening += 1) {
     go(viewer);
